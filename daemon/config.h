@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The configuration file, read by libconfig into an immutable structure. Every mistake is collected
+ * as "file:line: what is wrong and what was expected"; a configuration with a mistake in it is never
+ * used in part.
+ */
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "../lib/secret.h"
+#include "../lib/settings.h"
+
+/* One socket to listen on. "tcp = localhost:PORT" makes two of them, 127.0.0.1 first. */
+struct listener_config {
+        struct sockaddr_storage address; /* AF_UNIX, AF_INET or AF_INET6; TCP is always loopback */
+        socklen_t address_size;
+        mode_t mode; /* of a Unix socket, 0660 unless told */
+        gid_t gid;   /* of a Unix socket; (gid_t)-1: leave it */
+        int line;    /* where the file says so, for messages; 0: built-in default */
+};
+
+enum secret_kind {
+        SECRET_KIND_INLINE,     /* client_secret */
+        SECRET_KIND_FILE,       /* client_secret_file */
+        SECRET_KIND_CREDENTIAL, /* client_secret_credential */
+};
+
+/* Where one client's secret comes from. */
+struct secret_source {
+        enum secret_kind kind;
+        char *where;         /* owned; absolute path, or name of a systemd credential; NULL if inline */
+        struct secret value; /* inline only */
+        int line;            /* where the file says so, for messages */
+};
+
+struct upstream_config {
+        uint64_t connect_timeout_ms;
+        uint64_t timeout_ms;      /* of a whole request to the issuer, connecting included */
+        char *ca_file;            /* owned; NULL: the system's store */
+        size_t max_response_bytes;
+};
+
+enum log_level {
+        LOG_LEVEL_ERROR,
+        LOG_LEVEL_WARNING,
+        LOG_LEVEL_INFO,
+        LOG_LEVEL_DEBUG,
+};
+
+struct config {
+        char *path; /* owned; the file it was read from */
+        struct settings settings;
+        struct secret_source *secrets; /* owned; one per settings.clients, same order */
+        struct listener_config *listeners; /* owned; at least one */
+        size_t n_listeners;
+        struct upstream_config upstream;
+        size_t max_connections;
+        uint64_t header_timeout_ms; /* a request not complete by then is cut */
+        uint64_t idle_timeout_ms;   /* a kept-alive connection without a request is closed */
+        uint64_t drain_timeout_ms;
+        enum log_level log_level;
+};
+
+enum {
+        CONFIG_E_INVALID = 1,     /* mistakes in the file, or it cannot be read: exit 78 */
+        CONFIG_E_NAME_SERVICE = 2, /* a name could not be looked up just now: exit 75 */
+};
+
+/*
+ * Reads, checks and resolves the file at `path`. Mistakes are written to `errors`, one a line, all
+ * that were found. 0, -ENOMEM, CONFIG_E_INVALID or CONFIG_E_NAME_SERVICE; *ret is set on 0 only and
+ * is the caller's to free.
+ */
+int config_load(struct config **ret, const char *path, FILE *errors);
+
+/* The same from memory: `text` is what the file at `path` holds. `text_private` says whether only
+ * root and the daemon's user can read and change that file, so that it may hold a secret. */
+int config_parse(struct config **ret, const char *path, const char *text, size_t text_size,
+                 bool text_private, FILE *errors);
+
+/* Takes NULL. Wipes inline secrets. */
+void config_free(struct config *config);

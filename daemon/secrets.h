@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Reads client secrets from where the configuration says they are. A file is judged after it was
+ * opened, so that what is checked is what is read.
+ */
+
+#include <stdio.h>
+
+#include "config.h"
+
+/* The longest client secret that is accepted. */
+#define SECRETS_MAX_BYTES 4096
+
+enum {
+        SECRETS_E_UNUSABLE = 1, /* said on `errors`, one line */
+};
+
+/*
+ * Checks an opened file that holds a secret: regular, owned by root or by `own_uid`, not writable by
+ * its group, closed to others. 0, or SECRETS_E_UNUSABLE with one line on `errors` that begins with
+ * `prefix` and tells the chmod or chown that would mend it.
+ */
+int secrets_check_file(int fd, const char *path, uid_t own_uid, const char *prefix, FILE *errors);
+
+/*
+ * Reads the secret of `source` into `ret`: one line, its end (LF or CRLF) removed. An empty one, one
+ * with a NUL or another control character, and one over SECRETS_MAX_BYTES are refused. Messages begin with
+ * `config_path:line: `. 0, -ENOMEM or SECRETS_E_UNUSABLE.
+ */
+int secrets_read(struct secret *ret, const struct secret_source *source, const char *config_path,
+                 uid_t own_uid, FILE *errors);
