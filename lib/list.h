@@ -19,12 +19,11 @@ struct list {
 
 #define list_entry(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
-#define list_for_each(it, head)                                                                    \
-        for (struct list *it = (head)->next; it != (head); it = it->next)
+#define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 
 /* Survives the unlinking of `it`, not that of its successor. */
-#define list_for_each_safe(it, head)                                                               \
-        for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                  \
+#define list_for_each_safe(it, head)                                              \
+        for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
              it = it##_next, it##_next = it->next)
 
 static inline void list_init(struct list *list)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Bytes that must not outlive their use: a growable buffer with a hard cap, wiped whenever it moves,
- * shrinks or goes away. The bytes are always followed by a NUL that does not count, so that a text
- * can be handed to a function that wants a string.
+ * Bytes that must not outlive their use: a growable buffer with a hard cap, wiped whenever it
+ * moves, shrinks or goes away. The bytes are always followed by a NUL that does not count, so that
+ * a text can be handed to a function that wants a string.
  */
 
 #include <stddef.h>

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What the issuer's answer means: bytes from outside in, a token or a typed failure out. RFC 6749
+ * §5.1 and §5.2, read strictly: what is not clearly a token is none.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "reason.h"
+#include "settings.h"
+#include "text.h"
+#include "token.h"
+
+/* A longer life than this is taken for nonsense. */
+#define ANSWER_LIFETIME_MAX_S (366 * 86400)
+
+/* How one request to the issuer ended, as the transport saw it. Borrowed. */
+struct fetch_result {
+        enum reason transport; /* REASON_NONE: there is an answer; else why there is none */
+        unsigned int status;   /* HTTP status */
+        struct text body;
+        bool retry_after; /* the header Retry-After came along */
+};
+
+enum answer_class {
+        ANSWER_TOKEN,
+        ANSWER_REFUSAL,       /* of this subject or scope */
+        ANSWER_CREDENTIALS,   /* our client_id and secret are not accepted */
+        ANSWER_CONFIGURATION, /* our client application may not do this at all */
+        ANSWER_HOLD,          /* the issuer asks for fewer requests */
+        ANSWER_FAILURE,       /* anything else: of the issuer, or on the way */
+};
+
+struct answer {
+        enum answer_class class;
+        enum reason reason;  /* REASON_NONE with ANSWER_TOKEN, and only then */
+        struct token *token; /* one reference, the receiver's */
+};
+
+/* 0 or -ENOMEM. The token's life counts from `sent_at_ms`. */
+int answer_understand(struct answer *ret, const struct fetch_result *result,
+                      const struct settings *settings, uint64_t sent_at_ms);

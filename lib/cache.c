@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Chained buckets, as many as entries may be there (a power of two), so that a chain holds about
+ * one entry at the cap. Address space for them is taken at once, memory only as they are used.
+ *
+ * SIEVE keeps entries in order of arrival and never moves one: a hit sets a flag and is done. The
+ * hand walks from the oldest to the newest, spares whoever was hit since it last came by, and
+ * evicts the first who was not. Subjects asked for once leave soon after the hand reaches them, and
+ * those in use stay where they are. Where a long run of entries was hit, the hand stops after
+ * CACHE_HAND_MAX of them: the victim is then one that was in use, but the loop does not stall.
+ *
+ * An entry owns a reference to its token; the cache never hands out an entry, so one can go at any
+ * time while an answer still holds the token.
+ */
+
+#include "cache.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "error.h"
+
+/* What malloc() keeps beside the two blocks of an entry, and its slots in buckets and heap. */
+#define ENTRY_OVERHEAD_BYTES (2 * 16 + sizeof(void *) + sizeof(struct timerheap_slot))
+
+static struct cache_entry *entry_of(struct list *link)
+{
+        return list_entry(link, struct cache_entry, link);
+}
+
+static uint64_t memory_for(size_t key_size, const struct token *token)
+{
+        return sizeof(struct cache_entry) + key_size + token_memory(token) + ENTRY_OVERHEAD_BYTES;
+}
+
+int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes)
+{
+        uint64_t n_buckets = 1;
+        int r;
+
+        assert(max_entries > 0 && max_entries < UINT32_MAX);
+
+        *cache = (struct cache){
+                .max_entries = max_entries,
+                .max_memory_bytes = max_memory_bytes,
+        };
+        list_init(&cache->queue);
+        while (n_buckets < max_entries)
+                n_buckets *= 2;
+        cache->mask = n_buckets - 1;
+        cache->buckets = calloc(n_buckets, sizeof(struct cache_entry *));
+        if (!cache->buckets)
+                return error_trace(-ENOMEM);
+        r = timerheap_init(&cache->expiries, (uint32_t)max_entries);
+        if (r) {
+                free(cache->buckets);
+                cache->buckets = NULL;
+                return error_trace(r);
+        }
+        return 0;
+}
+
+static struct grant_key key_of(const struct cache_entry *entry)
+{
+        return (struct grant_key){
+                .hash = entry->hash, .size = entry->key_size, .bytes = entry->key_bytes};
+}
+
+static struct cache_entry **find(struct cache *cache, struct grant_key key)
+{
+        struct cache_entry **at = &cache->buckets[key.hash & cache->mask];
+
+        while (*at && !grant_key_equal(key_of(*at), key))
+                at = &(*at)->next;
+        return at;
+}
+
+static void drop(struct cache *cache, struct cache_entry **at)
+{
+        struct cache_entry *entry = *at;
+
+        *at = entry->next;
+        if (cache->hand == &entry->link)
+                cache->hand = entry->link.prev == &cache->queue ? NULL : entry->link.prev;
+        list_unlink(&entry->link);
+        timerheap_cancel(&cache->expiries, &entry->expiry);
+        cache->memory_bytes -= memory_for(entry->key_size, entry->token);
+        cache->n_entries--;
+        token_unref(entry->token);
+        free(entry);
+}
+
+static void drop_entry(struct cache *cache, struct cache_entry *entry)
+{
+        drop(cache, find(cache, key_of(entry)));
+}
+
+void cache_deinit(struct cache *cache)
+{
+        if (!cache->buckets)
+                return;
+        list_for_each_safe (link, &cache->queue)
+                drop_entry(cache, entry_of(link));
+        timerheap_deinit(&cache->expiries);
+        free(cache->buckets);
+        *cache = (struct cache){};
+}
+
+struct token *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms)
+{
+        struct cache_entry *entry = *find(cache, key);
+
+        if (!entry || token_freshness(entry->token, 0, now_ms) == FRESHNESS_ENDED)
+                return NULL;
+        entry->visited = true;
+        return entry->token;
+}
+
+static void evict(struct cache *cache)
+{
+        struct list *at = cache->hand ? cache->hand : cache->queue.prev;
+
+        for (int i = 0; i < CACHE_HAND_MAX && entry_of(at)->visited; i++) {
+                entry_of(at)->visited = false;
+                at = at->prev == &cache->queue ? cache->queue.prev : at->prev;
+        }
+        cache->hand = at; /* drop() moves it on to the next newer one */
+        drop_entry(cache, entry_of(at));
+}
+
+static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_bytes)
+{
+        while (cache->n_entries + n_entries > cache->max_entries) {
+                cache->counters.evicted_entries++;
+                evict(cache);
+        }
+        while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes) {
+                cache->counters.evicted_memory++;
+                evict(cache);
+        }
+}
+
+static void replace(struct cache *cache, struct cache_entry *entry, struct token *token)
+{
+        cache->memory_bytes -= token_memory(entry->token);
+        cache->memory_bytes += token_memory(token);
+        token_unref(entry->token);
+        entry->token = token_ref(token);
+        (void)timerheap_set(&cache->expiries, &entry->expiry, token->expires_at_ms);
+        cache->counters.replaced++;
+}
+
+static int insert(struct cache *cache, struct grant_key key, struct token *token)
+{
+        struct cache_entry **bucket, *entry;
+
+        entry = malloc(sizeof(*entry) + key.size);
+        if (!entry)
+                return error_trace(-ENOMEM);
+        make_room(cache, 1, memory_for(key.size, token));
+
+        bucket = &cache->buckets[key.hash & cache->mask];
+        *entry = (struct cache_entry){
+                .next = *bucket,
+                .token = token_ref(token),
+                .hash = key.hash,
+                .key_size = (uint16_t)key.size,
+        };
+        memcpy(entry->key_bytes, key.bytes, key.size);
+        *bucket = entry;
+        list_push_front(&cache->queue, &entry->link);
+        /* There is room: the heap holds as many as the cache, and one was just made. */
+        (void)timerheap_set(&cache->expiries, &entry->expiry, token->expires_at_ms);
+        cache->n_entries++;
+        cache->memory_bytes += memory_for(key.size, token);
+        cache->counters.stored++;
+        return 0;
+}
+
+int cache_store(struct cache *cache, struct grant_key key, struct token *token)
+{
+        struct cache_entry *entry;
+
+        assert(key.size <= GRANT_KEY_MAX_BYTES);
+
+        if (memory_for(key.size, token) > cache->max_memory_bytes) {
+                cache->counters.refused_too_large++;
+                return CACHE_E_TOO_LARGE;
+        }
+        entry = *find(cache, key);
+        if (!entry)
+                return error_trace(insert(cache, key, token));
+        replace(cache, entry, token);
+        make_room(cache, 0, 0);
+        return 0;
+}
+
+void cache_remove(struct cache *cache, struct grant_key key)
+{
+        struct cache_entry **at = find(cache, key);
+
+        if (!*at)
+                return;
+        cache->counters.removed++;
+        drop(cache, at);
+}
+
+size_t cache_expire(struct cache *cache, uint64_t now_ms, size_t max)
+{
+        struct timer *timer;
+        size_t n = 0;
+
+        while (n < max && (timer = timerheap_pop(&cache->expiries, now_ms))) {
+                drop_entry(cache, list_entry(timer, struct cache_entry, expiry));
+                n++;
+        }
+        cache->counters.expired += n;
+        return n;
+}
+
+uint64_t cache_next_expiry_ms(const struct cache *cache)
+{
+        return timerheap_next_ms(&cache->expiries);
+}
+
+enum freshness token_freshness(const struct token *token, uint64_t margin_ms, uint64_t now_ms)
+{
+        const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
+        const uint64_t margin = margin_ms < lifetime_ms / 10 ? margin_ms : lifetime_ms / 10;
+        uint64_t left_ms;
+
+        if (now_ms + CACHE_LIVE_MIN_MS > token->expires_at_ms)
+                return FRESHNESS_ENDED;
+        left_ms = token->expires_at_ms - now_ms;
+        return left_ms < margin ? FRESHNESS_SPENT : FRESHNESS_FRESH;
+}

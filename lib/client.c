@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "client.h"
+
+#include <stdbool.h>
+
+static bool find(const struct settings *settings, struct text wanted, size_t *ret_index)
+{
+        if (wanted.size == 0)
+                return false;
+        for (size_t i = 0; i < settings->n_clients; i++) {
+                const struct client_settings *client = &settings->clients[i];
+
+                if (text_equal(wanted, TEXT(client->name)) ||
+                    text_equal(wanted, TEXT(client->client_id))) {
+                        *ret_index = i;
+                        return true;
+                }
+        }
+        return false;
+}
+
+int client_select(const struct settings *settings, const struct token_request *request,
+                  size_t *ret_index)
+{
+        const bool by_basic = request->basic_client_raw.size > 0, by_id = request->client.size > 0;
+        size_t basic = 0, id = 0;
+        bool basic_found, id_found;
+
+        if (!by_basic && !by_id) {
+                if (settings->n_clients != 1)
+                        return REASON_MISSING_CLIENT;
+                *ret_index = 0;
+                return 0;
+        }
+
+        /* The encoded form is the standard's; libraries that skip the encoding come second. */
+        basic_found = find(settings, request->basic_client, &basic) ||
+                      find(settings, request->basic_client_raw, &basic);
+        id_found = find(settings, request->client, &id);
+        if (by_basic && by_id && (basic_found != id_found || basic != id))
+                return REASON_AMBIGUOUS_CLIENT;
+        if (!basic_found && !id_found)
+                return REASON_UNKNOWN_CLIENT;
+        *ret_index = by_id ? id : basic;
+        return 0;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Single-flight: whoever asks for a token that is being fetched waits for that fetch. A flight
+ * stands for one grant from the first caller that misses until the issuer's answer; its waiters are
+ * embedded in the callers' own requests.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "grant.h"
+#include "list.h"
+#include "reason.h"
+#include "reply.h"
+#include "timerheap.h"
+
+struct flight;
+
+/* One caller's place in a flight. Zero it before use; it must not move or go while it waits. */
+struct waiter {
+        struct list link;      /* flight::waiters, then broker::replies */
+        struct flight *flight; /* NULL: waits no longer */
+        struct timer deadline; /* broker::deadlines */
+        struct reply reply;    /* being put together, and handed over at the end */
+};
+
+enum flight_state {
+        FLIGHT_QUEUED,   /* in its issuer's queue */
+        FLIGHT_STARTING, /* may start, and the start is among the broker's commands */
+        FLIGHT_RUNNING,  /* the fetch is the caller's of broker_next() to end */
+        FLIGHT_CANCELLED,
+};
+
+struct flight {
+        struct flight *next; /* in its bucket */
+        struct list link;    /* issuer::queue, broker::starts, ::running or ::cancels, by state */
+        struct list waiters;
+        size_t n_waiters;
+        enum flight_state state;
+        uint64_t sent_at_ms; /* when the fetch was sent */
+        size_t client;       /* index into settings.clients */
+        enum audience audience;
+        struct grant_key key; /* of the bytes below */
+        uint8_t key_bytes[];
+};
+
+struct flight_counters {
+        uint64_t flights_full; /* callers turned away at each of the limits */
+        uint64_t flight_full;
+        uint64_t waiters_full;
+};
+
+struct flights {
+        struct flight **buckets;
+        uint64_t mask;
+        size_t n_flights;
+        size_t n_waiters;
+        size_t max_flights;
+        size_t max_waiters;
+        size_t max_waiters_per_flight;
+        struct flight_counters counters;
+};
+
+/* 0 or -ENOMEM. */
+int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters,
+                 size_t max_waiters_per_flight);
+
+/* No flight may be left. */
+void flights_deinit(struct flights *flights);
+
+/* The flight for this grant, or NULL. */
+struct flight *flights_find(struct flights *flights, struct grant_key key);
+
+/* Whether one more caller may wait, in `flight` or (NULL) in a new one. 0, or REASON_WAITERS_FULL,
+ * REASON_FLIGHT_FULL, REASON_FLIGHTS_FULL, which are counted. */
+int flights_admit(struct flights *flights, const struct flight *flight);
+
+/* A new flight, in the table, for a caller that flights_admit() let in. 0 or -ENOMEM. */
+int flight_new(struct flight **ret, struct flights *flights, struct grant_key key, size_t client,
+               enum audience audience);
+
+/* Takes the flight out of the table and frees it. It has no waiters and is in no list. */
+void flight_free(struct flights *flights, struct flight *flight);
+
+void flight_join(struct flights *flights, struct flight *flight, struct waiter *waiter);
+void flight_leave(struct flights *flights, struct waiter *waiter);

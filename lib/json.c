@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Of a name that occurs twice json-c keeps the last value, without a word, and it takes NaN and
+ * Infinity for numbers even when told to be strict. One pass over the text, once json-c has found
+ * it well-formed, settles both: it counts the members of the outermost object, which must be as
+ * many as json-c kept, and looks for capital letters outside of strings, of which JSON has only the
+ * E of an exponent.
+ */
+
+#include "json.h"
+
+#include <json-c/printbuf.h>
+#include <stdbool.h>
+
+#include "error.h"
+#include "secret.h"
+
+/* Members of the outermost object of well-formed JSON; SIZE_MAX if it is not quite well-formed. */
+static size_t count_members(struct text text)
+{
+        size_t depth = 0, commas = 0;
+        bool in_string = false, any = false;
+
+        for (size_t i = 0; i < text.size; i++) {
+                const char c = text.bytes[i];
+
+                if (in_string) {
+                        if (c == '\\')
+                                i++;
+                        else if (c == '"')
+                                in_string = false;
+                        continue;
+                }
+                if (c == '"') {
+                        in_string = true;
+                        any = true;
+                } else if (c == '{' || c == '[') {
+                        depth++;
+                } else if (c == '}' || c == ']') {
+                        depth--;
+                } else if (c == ',' && depth == 1) {
+                        commas++;
+                } else if (c >= 'A' && c <= 'Z' && c != 'E') {
+                        return SIZE_MAX;
+                }
+        }
+        return any ? commas + 1 : 0;
+}
+
+static void free_tokener(struct json_tokener *tokener)
+{
+        if (tokener->pb->buf && tokener->pb->size > 0)
+                secret_wipe(tokener->pb->buf, (size_t)tokener->pb->size);
+        json_tokener_free(tokener);
+}
+
+int json_parse_object(json_object **ret, struct text text)
+{
+        struct json_tokener *tokener;
+        enum json_tokener_error error;
+        json_object *object;
+        bool whole;
+
+        if (text.size == 0 || text.size > INT32_MAX)
+                return JSON_E_INVALID;
+        tokener = json_tokener_new_ex(JSON_DEPTH_MAX);
+        if (!tokener)
+                return error_trace(-ENOMEM);
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+
+        object = json_tokener_parse_ex(tokener, text.bytes, (int)text.size);
+        error = json_tokener_get_error(tokener);
+        whole = json_tokener_get_parse_end(tokener) == text.size;
+        free_tokener(tokener);
+        if (error != json_tokener_success || !whole ||
+            !json_object_is_type(object, json_type_object) ||
+            count_members(text) != (size_t)json_object_object_length(object)) {
+                json_release(object);
+                return JSON_E_INVALID;
+        }
+        *ret = object;
+        return 0;
+}
+
+static void wipe_strings(json_object *value)
+{
+        switch (json_object_get_type(value)) {
+        case json_type_string:
+                secret_wipe((char *)json_object_get_string(value),
+                            (size_t)json_object_get_string_len(value));
+                break;
+        case json_type_object:
+                json_object_object_foreach(value, name, member)
+                {
+                        (void)name;
+                        wipe_strings(member);
+                }
+                break;
+        case json_type_array:
+                for (size_t i = 0; i < json_object_array_length(value); i++)
+                        wipe_strings(json_object_array_get_idx(value, i));
+                break;
+        default: break;
+        }
+}
+
+void json_release(json_object *object)
+{
+        if (!object)
+                return;
+        wipe_strings(object);
+        json_object_put(object);
+}
+
+enum json_member json_get_text(json_object *object, const char *name, struct text *ret)
+{
+        json_object *value;
+
+        if (!json_object_object_get_ex(object, name, &value))
+                return JSON_MEMBER_ABSENT;
+        if (!json_object_is_type(value, json_type_string))
+                return JSON_MEMBER_INVALID;
+        *ret = (struct text){json_object_get_string(value),
+                             (size_t)json_object_get_string_len(value)};
+        if (strlen(ret->bytes) != ret->size)
+                return JSON_MEMBER_INVALID;
+        return JSON_MEMBER_PRESENT;
+}
+
+enum json_member json_get_integer(json_object *object, const char *name, int64_t *ret)
+{
+        json_object *value;
+
+        if (!json_object_object_get_ex(object, name, &value))
+                return JSON_MEMBER_ABSENT;
+        if (!json_object_is_type(value, json_type_int))
+                return JSON_MEMBER_INVALID;
+        *ret = json_object_get_int64(value);
+        return JSON_MEMBER_PRESENT;
+}

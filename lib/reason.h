@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Why a request ended as it did. Every refusal and failure the daemon can answer is one row here:
+ * the code that logs and tests name, and what the caller sees of it (HTTP status, error code of
+ * RFC 6749 §5.2, a sentence that says what to do). 0 is success; functions that can refuse return a
+ * reason as their positive outcome.
+ *
+ * Columns: name, code, HTTP status, error, Retry-After in seconds (0: none), description.
+ */
+
+#define REASON_TABLE(X)                                                                            \
+        /* the caller's request is off */                                                          \
+        X(MALFORMED_ESCAPE, "malformed_escape", 400, "invalid_request", 0,                         \
+          "A percent sign in the request is not followed by two hexadecimal digits.")              \
+        X(REPEATED_PARAMETER, "repeated_parameter", 400, "invalid_request", 0,                     \
+          "A parameter occurs twice; send each one once.")                                         \
+        X(MISSING_GRANT_TYPE, "missing_grant_type", 400, "invalid_request", 0,                     \
+          "There is no grant_type; send grant_type=password.")                                     \
+        X(UNSUPPORTED_GRANT_TYPE, "unsupported_grant_type", 400, "unsupported_grant_type", 0,      \
+          "This grant_type is not served here; send grant_type=password.")                         \
+        X(MISSING_SUBJECT, "missing_subject", 400, "invalid_request", 0,                           \
+          "There is no subject; send one of subject_username, subject_userid and subject_email.")  \
+        X(AMBIGUOUS_SUBJECT, "ambiguous_subject", 400, "invalid_request", 0,                       \
+          "There is more than one subject; send exactly one.")                                     \
+        X(EMPTY_SUBJECT, "empty_subject", 400, "invalid_request", 0,                               \
+          "The subject is empty; it must be 1 to 256 bytes long.")                                 \
+        X(LONG_SUBJECT, "long_subject", 400, "invalid_request", 0,                                 \
+          "The subject is too long; it must be 1 to 256 bytes long.")                              \
+        X(BAD_SUBJECT, "bad_subject", 400, "invalid_request", 0,                                   \
+          "The subject is not valid UTF-8, or holds a control character.")                         \
+        X(BAD_SCOPE, "bad_scope", 400, "invalid_scope", 0,                                         \
+          "The scope is not a list of scope tokens with single spaces between them, or too long.") \
+        X(MISSING_SCOPE, "missing_scope", 400, "invalid_scope", 0,                                 \
+          "There is no scope, and this client application has no default_scope.")                  \
+        X(BAD_MIN_TTL, "bad_min_ttl", 400, "invalid_request", 0,                                   \
+          "min_ttl is not a number of seconds, written in 1 to 9 digits.")                         \
+        X(BAD_AUTHORIZATION, "bad_authorization", 400, "invalid_request", 0,                       \
+          "The Authorization header is not well-formed HTTP Basic; leave it out.")                 \
+        X(AMBIGUOUS_CLIENT, "ambiguous_client", 400, "invalid_request", 0,                         \
+          "HTTP Basic and client_id name different client applications; send one of the two.")     \
+        X(MISSING_CLIENT, "missing_client", 400, "invalid_request", 0,                             \
+          "There is no client_id, and more than one client application is configured.")            \
+        X(UNKNOWN_CLIENT, "unknown_client", 401, "invalid_client", 0,                              \
+          "No client application of this name or client_id is configured.")                        \
+        X(NO_TOKEN_URL, "no_token_url", 400, "unauthorized_client", 0,                             \
+          "This client application has no token URL for this kind of subject; users need "         \
+          "user_token_url, customers customer_token_url.")                                         \
+        X(BAD_CONTENT_TYPE, "bad_content_type", 400, "invalid_request", 0,                         \
+          "The body must be of type application/x-www-form-urlencoded.")                           \
+        X(BODY_TOO_LARGE, "body_too_large", 413, "invalid_request", 0, "The body is over 16 KiB.") \
+        X(NOT_FOUND, "not_found", 404, "invalid_request", 0, "There is nothing at this path.")     \
+        X(BAD_METHOD, "bad_method", 405, "invalid_request", 0,                                     \
+          "This path does not take this method; the header Allow names those it takes.")           \
+        /* the caller is not entitled, or may not be the caller at all */                          \
+        X(NOT_PERMITTED, "not_permitted", 403, "access_denied", 0,                                 \
+          "Only root and the user that the daemon runs as are served.")                            \
+        X(PEER_GONE, "peer_gone", 403, "access_denied", 0,                                         \
+          "The process at the other end of this connection cannot be identified.")                 \
+        X(FROM_BROWSER, "from_browser", 403, "access_denied", 0,                                   \
+          "The header Origin or Sec-Fetch-Site says that a browser sent this; browsers are not "   \
+          "served.")                                                                               \
+        X(FORWARDED, "forwarded", 403, "access_denied", 0,                                         \
+          "The header X-Forwarded-For, Forwarded or Via says that a proxy sent this; call the "    \
+          "daemon directly.")                                                                      \
+        X(BAD_HOST, "bad_host", 403, "access_denied", 0,                                           \
+          "The header Host must name localhost, 127.0.0.1 or [::1].")                              \
+        X(NO_METADATA_HEADER, "no_metadata_header", 403, "access_denied", 0,                       \
+          "The header 'Metadata: true' is missing.")                                               \
+        /* the issuer refuses this subject or scope */                                             \
+        X(SUBJECT_REFUSED, "subject_refused", 400, "invalid_grant", 0,                             \
+          "The issuer does not know the subject, or refuses it.")                                  \
+        X(SCOPE_REFUSED, "scope_refused", 400, "invalid_scope", 0,                                 \
+          "The issuer refuses the scope for this client application.")                             \
+        /* the issuer, or what we told it, is at fault */                                          \
+        X(CREDENTIALS_REFUSED, "credentials_refused", 502, "server_error", 0,                      \
+          "The issuer refuses the client credentials that the daemon is configured with.")         \
+        X(CLIENT_UNAUTHORIZED, "client_unauthorized", 502, "server_error", 0,                      \
+          "The issuer does not let this client application act on behalf of subjects.")            \
+        X(ANSWER_UNUSABLE, "answer_unusable", 502, "server_error", 0,                              \
+          "The issuer's answer holds no usable token.")                                            \
+        X(ANSWER_REDIRECT, "answer_redirect", 502, "server_error", 0,                              \
+          "The issuer answered with a redirect, which is not followed; check the token URL.")      \
+        X(ANSWER_TOO_LARGE, "answer_too_large", 502, "server_error", 0,                            \
+          "The issuer's answer is too large.")                                                     \
+        X(ISSUER_CERTIFICATE, "issuer_certificate", 502, "server_error", 0,                        \
+          "The issuer's TLS certificate is not accepted.")                                         \
+        X(ISSUER_THROTTLES, "issuer_throttles", 503, "temporarily_unavailable", 5,                 \
+          "The issuer asks for fewer requests; try again later.")                                  \
+        X(ISSUER_ERROR, "issuer_error", 503, "temporarily_unavailable", 1,                         \
+          "The issuer answered with an error of its own; try again later.")                        \
+        X(ISSUER_UNREACHABLE, "issuer_unreachable", 503, "temporarily_unavailable", 1,             \
+          "There is no connection to the issuer; try again later.")                                \
+        X(ISSUER_CUT, "issuer_cut", 503, "temporarily_unavailable", 1,                             \
+          "The connection to the issuer broke before its answer was whole; try again later.")      \
+        X(ISSUER_TIMEOUT, "issuer_timeout", 503, "temporarily_unavailable", 1,                     \
+          "The issuer did not answer in time; try again later.")                                   \
+        /* the daemon itself */                                                                    \
+        X(REQUEST_TIMEOUT, "request_timeout", 504, "temporarily_unavailable", 0,                   \
+          "The time for this request ran out before the issuer answered; try again later.")        \
+        X(WAITERS_FULL, "waiters_full", 503, "temporarily_unavailable", 1,                         \
+          "Too many requests are waiting for the issuer; try again later.")                        \
+        X(FLIGHT_FULL, "flight_full", 503, "temporarily_unavailable", 1,                           \
+          "Too many requests are waiting for this token; try again later.")                        \
+        X(FLIGHTS_FULL, "flights_full", 503, "temporarily_unavailable", 1,                         \
+          "Too many tokens are being fetched; try again later.")                                   \
+        X(CONNECTIONS_FULL, "connections_full", 503, "temporarily_unavailable", 1,                 \
+          "Too many connections are open; try again later.")                                       \
+        X(SHUTTING_DOWN, "shutting_down", 503, "temporarily_unavailable", 1,                       \
+          "The daemon is shutting down; try again later.")                                         \
+        X(OUT_OF_MEMORY, "out_of_memory", 503, "temporarily_unavailable", 1,                       \
+          "The daemon is out of memory; try again later.")
+
+enum reason {
+        REASON_NONE = 0, /* success */
+#define X(name, code, status, error, retry_after_s, description) REASON_##name,
+        REASON_TABLE(X)
+#undef X
+                _REASON_N,
+};
+
+struct reason_info {
+        const char *code;
+        unsigned int status;
+        const char *error;
+        unsigned int retry_after_s;
+        const char *description;
+};
+
+/* For any reason but REASON_NONE; the strings are static. */
+const struct reason_info *reason_info(enum reason reason);
+
+/* A negative errno or a reason, as functions return them, as the reason to answer with. */
+enum reason reason_of_error(int r);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What a caller asks for: a form (a body, or a query) and an Authorization header, decoded strictly
+ * into a request for a token (RFC 6749 §2.3.1, §3.2; WHATWG URL §5.1 for the encoding). Nothing is
+ * copied but HTTP Basic: a request borrows from the bytes it was parsed from, which are rewritten.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "reason.h"
+#include "secret.h"
+#include "text.h"
+
+#define REQUEST_SUBJECT_MAX_BYTES 256
+#define REQUEST_SCOPE_MAX_BYTES   4096
+#define REQUEST_SCOPE_MAX_VALUES  128
+
+enum subject_kind {
+        SUBJECT_USERNAME,
+        SUBJECT_USERID,
+        SUBJECT_EMAIL,
+        _SUBJECT_KIND_N,
+};
+
+struct token_request {
+        enum subject_kind subject_kind;
+        struct text subject;
+        struct text scope;  /* canonical; empty: the client's default is asked for */
+        struct text client; /* name or client_id; empty: not said */
+
+        /* The user of HTTP Basic: form-decoded, as RFC 6749 has it, and raw, as half of the
+         * libraries send it; both empty: no such header. They live in `basic`. */
+        struct text basic_client;
+        struct text basic_client_raw;
+        struct secret basic;
+
+        uint64_t min_ttl_ms; /* 0: not said */
+        bool secret_sent;    /* a client_secret, which nobody needs here, came along */
+};
+
+enum request_source {
+        REQUEST_BODY,  /* grant_type is required */
+        REQUEST_QUERY, /* grant_type may be left out */
+};
+
+/* Makes an empty request. */
+void request_init(struct token_request *request);
+
+/* Wipes what it owns; the borrowed bytes are their owner's. */
+void request_deinit(struct token_request *request);
+
+/*
+ * Reads a form. `form` is rewritten in place and must live as long as the request; what was in
+ * client_secret and password is wiped from it. 0, or a reason:
+ * MALFORMED_ESCAPE, REPEATED_PARAMETER, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
+ * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT, BAD_SCOPE,
+ * BAD_MIN_TTL.
+ */
+int request_parse(struct token_request *request, char *form, size_t size,
+                  enum request_source source);
+
+/*
+ * Reads an Authorization header. Any scheme but Basic is ignored, and so is the password. 0,
+ * -ENOMEM or REASON_BAD_AUTHORIZATION.
+ */
+int request_authorization(struct token_request *request, const char *header);
+
+/* "username", "userid" or "email". */
+const char *subject_kind_name(enum subject_kind kind);
+
+/* The form parameter that carries a subject of this kind. */
+const char *subject_kind_parameter(enum subject_kind kind);
+
+/*
+ * Brings a scope (RFC 6749 §3.3) into its canonical form, in place: values sorted bytewise, each
+ * once, single spaces between them. 0, or REASON_BAD_SCOPE with the bytes untouched: a character
+ * that may not be in a scope, a space too many, over REQUEST_SCOPE_MAX_BYTES or _VALUES.
+ */
+int scope_canonicalise(char *scope, size_t *size);

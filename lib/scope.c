@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A scope is a set: "a b", "b a" and "a b a" ask for the same, so all of them become the same bytes
+ * before anything is looked up. Most callers send one value, or several in order: those are left as
+ * they are after one pass over them.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "request.h"
+
+static bool is_scope_character(char c)
+{
+        return c == 0x21 || (c >= 0x23 && c <= 0x5b) || (c >= 0x5d && c <= 0x7e);
+}
+
+static int compare_values(const void *a, const void *b)
+{
+        return text_compare(*(const struct text *)a, *(const struct text *)b);
+}
+
+/* Splits at single spaces. The number of values, 0 if it is no scope. */
+static size_t split(struct text values[REQUEST_SCOPE_MAX_VALUES], const char *scope, size_t size)
+{
+        size_t n = 0, begin = 0;
+
+        for (size_t i = 0; i <= size; i++) {
+                if (i < size && scope[i] != ' ') {
+                        if (!is_scope_character(scope[i]))
+                                return 0;
+                        continue;
+                }
+                if (i == begin || n == REQUEST_SCOPE_MAX_VALUES)
+                        return 0;
+                values[n++] = (struct text){scope + begin, i - begin};
+                begin = i + 1;
+        }
+        return n;
+}
+
+static bool in_order(const struct text *values, size_t n)
+{
+        for (size_t i = 1; i < n; i++)
+                if (text_compare(values[i - 1], values[i]) >= 0)
+                        return false;
+        return true;
+}
+
+int scope_canonicalise(char *scope, size_t *size)
+{
+        struct text values[REQUEST_SCOPE_MAX_VALUES];
+        char sorted[REQUEST_SCOPE_MAX_BYTES];
+        size_t n, out = 0;
+
+        if (*size > REQUEST_SCOPE_MAX_BYTES)
+                return REASON_BAD_SCOPE;
+        n = split(values, scope, *size);
+        if (n == 0)
+                return REASON_BAD_SCOPE;
+        if (in_order(values, n))
+                return 0;
+
+        qsort(values, n, sizeof(values[0]), compare_values);
+        for (size_t i = 0; i < n; i++) {
+                if (i > 0 && text_equal(values[i - 1], values[i]))
+                        continue;
+                if (out > 0)
+                        sorted[out++] = ' ';
+                memcpy(sorted + out, values[i].bytes, values[i].size);
+                out += values[i].size;
+        }
+        memcpy(scope, sorted, out);
+        *size = out;
+        return 0;
+}

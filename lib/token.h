@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A token as the issuer gave it: immutable, shared by reference, wiped when the last reference
+ * goes. The cache holds one reference, every answer on its way to a caller another.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "text.h"
+
+struct token {
+        unsigned int refs;
+        uint32_t value_size;
+        uint32_t scope_size;
+        uint64_t sent_at_ms;    /* when the request for it was sent */
+        uint64_t expires_at_ms; /* its life is counted from then */
+        char bytes[];           /* value, scope */
+};
+
+/* Copies both texts. 0 or -ENOMEM; *ret is one reference. */
+int token_new(struct token **ret, struct text value, struct text scope, uint64_t sent_at_ms,
+              uint64_t lifetime_ms);
+
+struct token *token_ref(struct token *token);
+void token_unref(struct token *token); /* takes NULL */
+
+static inline struct text token_value(const struct token *token)
+{
+        return (struct text){token->bytes, token->value_size};
+}
+
+/* What was granted, as the issuer spells it; empty where it did not say. */
+static inline struct text token_scope(const struct token *token)
+{
+        return (struct text){token->bytes + token->value_size, token->scope_size};
+}
+
+static inline size_t token_memory(const struct token *token)
+{
+        return sizeof(*token) + token->value_size + token->scope_size;
+}
