@@ -3,8 +3,8 @@
 
 /*
  * The configuration file, read by libconfig into an immutable structure. Every mistake is collected
- * as "file:line: what is wrong and what was expected"; a configuration with a mistake in it is never
- * used in part.
+ * as "file:line: what is wrong and what was expected"; a configuration with a mistake in it is
+ * never used in part.
  */
 
 #include <stdbool.h>
@@ -32,15 +32,15 @@ enum secret_kind {
 /* Where one client's secret comes from. */
 struct secret_source {
         enum secret_kind kind;
-        char *where;         /* owned; absolute path, or name of a systemd credential; NULL if inline */
+        char *where; /* owned; absolute path, or name of a systemd credential; NULL if inline */
         struct secret value; /* inline only */
         int line;            /* where the file says so, for messages */
 };
 
 struct upstream_config {
         uint64_t connect_timeout_ms;
-        uint64_t timeout_ms;      /* of a whole request to the issuer, connecting included */
-        char *ca_file;            /* owned; NULL: the system's store */
+        uint64_t timeout_ms; /* of a whole request to the issuer, connecting included */
+        char *ca_file;       /* owned; NULL: the system's store */
         size_t max_response_bytes;
 };
 
@@ -54,7 +54,7 @@ enum log_level {
 struct config {
         char *path; /* owned; the file it was read from */
         struct settings settings;
-        struct secret_source *secrets; /* owned; one per settings.clients, same order */
+        struct secret_source *secrets;     /* owned; one per settings.clients, same order */
         struct listener_config *listeners; /* owned; at least one */
         size_t n_listeners;
         struct upstream_config upstream;
@@ -66,7 +66,7 @@ struct config {
 };
 
 enum {
-        CONFIG_E_INVALID = 1,     /* mistakes in the file, or it cannot be read: exit 78 */
+        CONFIG_E_INVALID = 1,      /* mistakes in the file, or it cannot be read: exit 78 */
         CONFIG_E_NAME_SERVICE = 2, /* a name could not be looked up just now: exit 75 */
 };
 

@@ -18,16 +18,22 @@ enum {
 };
 
 /*
- * Checks an opened file that holds a secret: regular, owned by root or by `own_uid`, not writable by
- * its group, closed to others. 0, or SECRETS_E_UNUSABLE with one line on `errors` that begins with
- * `prefix` and tells the chmod or chown that would mend it.
+ * Checks an opened file that holds a secret: regular, owned by root or by `own_uid`, not writable
+ * by its group, closed to others. 0, or SECRETS_E_UNUSABLE with one line on `errors` that begins
+ * with `prefix` and tells the chmod or chown that would mend it. `errors` may be NULL: nothing is
+ * said.
  */
 int secrets_check_file(int fd, const char *path, uid_t own_uid, const char *prefix, FILE *errors);
 
+/* What keeps these bytes from being a client secret, as words that follow what they are of; NULL:
+ * nothing. */
+const char *secrets_fault(const char *bytes, size_t size);
+
 /*
- * Reads the secret of `source` into `ret`: one line, its end (LF or CRLF) removed. An empty one, one
- * with a NUL or another control character, and one over SECRETS_MAX_BYTES are refused. Messages begin with
- * `config_path:line: `. 0, -ENOMEM or SECRETS_E_UNUSABLE.
+ * Reads the secret of `source` into `ret`: one line, its end (LF or CRLF) removed. An empty one,
+ * one with a NUL or another control character, and one over SECRETS_MAX_BYTES are refused. Messages
+ * begin with `config_path:line: `. 0, -ENOMEM or SECRETS_E_UNUSABLE; `ret`, whose cap is 0 or at
+ * least SECRETS_MAX_BYTES, is changed on 0 only.
  */
 int secrets_read(struct secret *ret, const struct secret_source *source, const char *config_path,
                  uid_t own_uid, FILE *errors);

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The HTTP interface: which path takes what, what a request is refused for before the broker sees
+ * it, and what the broker's reply looks like. Knows neither sockets nor the server library.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../lib/broker.h"
+#include "render.h"
+
+/* A larger body is answered 413. */
+#define API_BODY_MAX_BYTES 16384
+
+struct api {
+        struct broker *broker; /* borrowed */
+        bool draining;         /* said by /readyz */
+        bool secret_named;     /* the log has said once that callers need no client_secret */
+        uint64_t secrets_sent; /* requests that came with one */
+};
+
+/* The header fields that matter; NULL: not there. Borrowed. */
+struct api_headers {
+        const char *accept;
+        const char *authorization;
+        const char *content_type;
+        const char *host;
+        const char *metadata;
+        bool host_repeated;
+        bool from_browser; /* Origin or Sec-Fetch-Site */
+        bool forwarded;    /* X-Forwarded-For, Forwarded or Via */
+};
+
+/* One request on its way. The server fills in the first part. */
+struct api_call {
+        const char *method;
+        char *path;  /* owned: the request target up to the question mark */
+        char *query; /* what comes behind it, in the same memory; "" if nothing; rewritten */
+        struct secret body;
+        bool body_too_large;
+        bool tcp;
+        const struct peer *peer; /* borrowed */
+        struct api_headers headers;
+
+        const struct api_route *route;
+        struct token_request request;
+        struct waiter waiter;
+        bool bare;
+        struct response response; /* complete when API_ANSWER was returned */
+};
+
+enum {
+        API_ANSWER = 1, /* call->response is complete */
+        API_WAIT,       /* the broker will reply to call->waiter, then api_resume() */
+};
+
+/* Takes `target`, the raw request target, apart into a copy. 0 or -ENOMEM. */
+int api_call_init(struct api_call *call, const char *target);
+
+/* Wipes and frees what the call owns. It is not waiting. */
+void api_call_deinit(struct api_call *call);
+
+/* The header fields are in. 0: go on with the body; API_ANSWER; -ENOMEM. */
+int api_begin(struct api *api, struct api_call *call);
+
+/* The body is in, too. API_ANSWER, API_WAIT or -ENOMEM. */
+int api_finish(struct api *api, struct api_call *call, uint64_t now_ms);
+
+/* The broker has replied to call->waiter. API_ANSWER or -ENOMEM. */
+int api_resume(struct api *api, struct api_call *call);

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Both lists are in order of their deadlines without being sorted, because each gives every
+ * connection the same time and new ones go to the end.
+ */
+
+#include "connection.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "../lib/timerheap.h"
+
+void connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
+                      uint64_t idle_timeout_ms)
+{
+        *connections = (struct connections){
+                .max = max,
+                .header_timeout_ms = header_timeout_ms,
+                .idle_timeout_ms = idle_timeout_ms,
+        };
+        list_init(&connections->busy);
+        list_init(&connections->idle);
+}
+
+static void put(struct list *list, struct connection *connection, uint64_t deadline_ms)
+{
+        list_unlink(&connection->link);
+        connection->deadline_ms = deadline_ms;
+        list_push_back(list, &connection->link);
+}
+
+struct connection *connection_new(struct connections *connections, int fd, bool tcp,
+                                  const struct peer *peer, uint64_t now_ms)
+{
+        struct connection *connection = malloc(sizeof(*connection));
+
+        if (!connection)
+                return NULL;
+        *connection = (struct connection){.fd = fd, .tcp = tcp, .peer = *peer};
+        list_init(&connection->link);
+        put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+        connections->n++;
+        connections->accepted++;
+        return connection;
+}
+
+void connection_free(struct connections *connections, struct connection *connection)
+{
+        list_unlink(&connection->link);
+        connections->n--;
+        free(connection);
+}
+
+void connection_begin(struct connections *connections, struct connection *connection,
+                      uint64_t now_ms)
+{
+        /* The first request's time runs since the connection was accepted. */
+        if (connection->used)
+                put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+        connection->used = true;
+}
+
+void connection_wait(struct connection *connection)
+{
+        list_unlink(&connection->link);
+}
+
+void connection_answer(struct connections *connections, struct connection *connection,
+                       uint64_t now_ms)
+{
+        put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+}
+
+void connection_rest(struct connections *connections, struct connection *connection,
+                     uint64_t now_ms)
+{
+        put(&connections->idle, connection,
+            now_ms + connections->idle_timeout_ms + connections->header_timeout_ms);
+}
+
+static struct connection *first(const struct list *list)
+{
+        struct list *link = list_first(list);
+
+        return link ? list_entry(link, struct connection, link) : NULL;
+}
+
+static uint64_t first_deadline_ms(const struct list *list)
+{
+        const struct connection *connection = first(list);
+
+        return connection ? connection->deadline_ms : TIMERHEAP_NEVER;
+}
+
+static void cut_expired(struct connections *connections, struct list *list, uint64_t now_ms)
+{
+        while (first_deadline_ms(list) <= now_ms) {
+                struct connection *connection = first(list);
+
+                list_unlink(&connection->link);
+                (void)shutdown(connection->fd, SHUT_RDWR);
+                connections->cut++;
+        }
+}
+
+void connections_tick(struct connections *connections, uint64_t now_ms)
+{
+        cut_expired(connections, &connections->busy, now_ms);
+        cut_expired(connections, &connections->idle, now_ms);
+}
+
+uint64_t connections_next_tick_ms(const struct connections *connections)
+{
+        const uint64_t busy_ms = first_deadline_ms(&connections->busy);
+        const uint64_t idle_ms = first_deadline_ms(&connections->idle);
+
+        return busy_ms < idle_ms ? busy_ms : idle_ms;
+}

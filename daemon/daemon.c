@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * One thread, one loop. A turn waits for descriptors and time, then carries events inward (ends of
+ * requests to issuers, the time) and commands outward (requests to begin, callers to answer), lets
+ * libmicrohttpd work, which may ask the broker again, and carries outward what came of that.
+ *
+ * SIGTERM or SIGINT drains: no connection is accepted any more, no fetch begun, and what is in the
+ * air has drain_timeout to land. Then callers who still wait are told, answers get a moment to be
+ * sent, and everything is torn down in the reverse of the order it was built. A second signal skips
+ * the waiting.
+ */
+
+#include "daemon.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "../lib/broker.h"
+#include "../lib/error.h"
+#include "listen.h"
+#include "log.h"
+#include "loop.h"
+#include "secrets.h"
+#include "server.h"
+#include "upstream.h"
+
+/* Commands carried out in one turn, so that a flight with thousands of waiters does not stall it.
+ */
+#define COMMANDS_MAX 256
+
+/* For answers to be sent after the last waiter was answered. */
+#define FLUSH_MS 1000
+
+/* Lines in the log about failed fetches. */
+#define FAILURES_PER_SECOND_MAX 10
+
+/* Descriptors for anything but connections of callers. */
+#define DESCRIPTORS_RESERVED 64
+
+enum phase {
+        PHASE_SERVING,
+        PHASE_DRAINING, /* fetches may end, until phase_until_ms */
+        PHASE_FLUSHING, /* answers may be sent, until phase_until_ms */
+        PHASE_DONE,
+};
+
+struct daemon {
+        const struct config *config;
+        struct loop loop;
+        struct loop_source signals;
+        struct broker *broker;
+        struct upstream upstream;
+        struct api api;
+        struct server server;
+        struct listeners listeners;
+        enum phase phase;
+        uint64_t phase_until_ms;
+        bool commands_left;
+        struct log_limit failures;
+};
+
+/* What a failed fetch means to an operator. A refusal of a subject is a caller's affair. */
+static void log_fetch_end(struct daemon *daemon, const struct upstream_end *end)
+{
+        const struct fetch_result *result = &end->result;
+        uint64_t suppressed;
+        char more[64] = "";
+
+        if (result->transport == REASON_NONE && result->status == 200)
+                return;
+        if (result->transport == REASON_NONE && result->status >= 400 && result->status < 500 &&
+            result->status != 401 && result->status != 429) {
+                log_debug("client '%s': the issuer answered with status %u at %s", end->client,
+                          result->status, end->url);
+                return;
+        }
+        if (!log_limit_pass(&daemon->failures, daemon->loop.now_ms, &suppressed))
+                return;
+        if (suppressed > 0)
+                (void)snprintf(more, sizeof(more), " (and %" PRIu64 " others like it)", suppressed);
+        if (result->transport != REASON_NONE)
+                log_warning("client '%s': no token from %s: %s: %s%s", end->client, end->url,
+                            reason_info(result->transport)->code, end->detail, more);
+        else
+                log_warning("client '%s': no token from %s: the issuer answered with status %u%s",
+                            end->client, end->url, result->status, more);
+}
+
+static void take_fetch_ends(struct daemon *daemon)
+{
+        struct upstream_end end;
+
+        while (upstream_next(&daemon->upstream, &end)) {
+                log_fetch_end(daemon, &end);
+                broker_fetch_done(daemon->broker, end.flight, &end.result, daemon->loop.now_ms);
+                upstream_release(&daemon->upstream, &end);
+        }
+}
+
+static void start_fetch(struct daemon *daemon, struct command *command)
+{
+        const struct fetch_result failed = {.transport = REASON_OUT_OF_MEMORY};
+
+        if (upstream_start(&daemon->upstream, command->flight, command->client, command->url,
+                           &command->form) < 0)
+                broker_fetch_done(daemon->broker, command->flight, &failed, daemon->loop.now_ms);
+}
+
+static void carry_out_commands(struct daemon *daemon)
+{
+        struct command command;
+
+        daemon->commands_left = false;
+        for (int i = 0; broker_next(daemon->broker, daemon->loop.now_ms, &command); i++) {
+                switch (command.kind) {
+                case COMMAND_FETCH: start_fetch(daemon, &command); break;
+                case COMMAND_CANCEL: upstream_cancel(&daemon->upstream, command.flight); break;
+                case COMMAND_REPLY: server_resume(&daemon->server, command.waiter); break;
+                }
+                if (i >= COMMANDS_MAX) {
+                        daemon->commands_left = true;
+                        return;
+                }
+        }
+}
+
+static void begin_drain(struct daemon *daemon)
+{
+        log_info("stopping; waiting at most %" PRIu64 " ms for tokens in flight",
+                 daemon->config->drain_timeout_ms);
+        daemon->phase = PHASE_DRAINING;
+        daemon->phase_until_ms = daemon->loop.now_ms + daemon->config->drain_timeout_ms;
+        daemon->api.draining = true;
+        listeners_deinit(&daemon->listeners);
+        server_close_connections(&daemon->server);
+        broker_drain(daemon->broker);
+}
+
+static void begin_flush(struct daemon *daemon)
+{
+        daemon->phase = PHASE_FLUSHING;
+        daemon->phase_until_ms = daemon->loop.now_ms + FLUSH_MS;
+        broker_abort(daemon->broker, daemon->loop.now_ms);
+}
+
+static void signals_ready(struct loop_source *source, uint32_t events)
+{
+        struct daemon *daemon = list_entry(source, struct daemon, signals);
+        struct signalfd_siginfo info;
+
+        while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+                if (daemon->phase == PHASE_SERVING)
+                        begin_drain(daemon);
+                else
+                        daemon->phase_until_ms = daemon->loop.now_ms;
+        }
+}
+
+/* Goes on to the next phase of shutting down when it is time. */
+static void update_phase(struct daemon *daemon)
+{
+        const bool late = daemon->loop.now_ms >= daemon->phase_until_ms;
+
+        if (daemon->phase == PHASE_DRAINING && (broker_is_idle(daemon->broker) || late))
+                begin_flush(daemon);
+        if (daemon->phase == PHASE_FLUSHING && !daemon->commands_left &&
+            broker_is_idle(daemon->broker) && (daemon->server.n_requests == 0 || late))
+                daemon->phase = PHASE_DONE;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
+static uint64_t next_turn_ms(struct daemon *daemon)
+{
+        uint64_t next_ms = server_next_tick_ms(&daemon->server);
+
+        if (daemon->commands_left)
+                return daemon->loop.now_ms;
+        next_ms = earlier(next_ms, broker_next_tick_ms(daemon->broker));
+        next_ms = earlier(next_ms, daemon->upstream.timer_ms);
+        next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
+        if (daemon->phase != PHASE_SERVING)
+                next_ms = earlier(next_ms, daemon->phase_until_ms);
+        return next_ms;
+}
+
+static int run(struct daemon *daemon)
+{
+        int r;
+
+        while (daemon->phase != PHASE_DONE) {
+                r = loop_turn(&daemon->loop, next_turn_ms(daemon));
+                if (r < 0)
+                        return error_trace(r);
+                upstream_tick(&daemon->upstream);
+                take_fetch_ends(daemon);
+                broker_tick(daemon->broker, daemon->loop.now_ms);
+                listeners_tick(&daemon->listeners);
+                carry_out_commands(daemon);
+                server_tick(&daemon->server);
+                carry_out_commands(daemon);
+                if (daemon->phase != PHASE_SERVING)
+                        update_phase(daemon);
+        }
+        return 0;
+}
+
+/* Reads every client's secret, and gives them to the broker unless that is NULL. All that is wrong
+ * is said before it gives up. */
+static int read_secrets(const struct config *config, struct broker *broker)
+{
+        struct secret secret = SECRET_INIT(0);
+        int r, result = 0;
+
+        for (size_t i = 0; i < config->settings.n_clients; i++) {
+                r = secrets_read(&secret, &config->secrets[i], config->path,
+                                 config->settings.own_uid, stderr);
+                if (r < 0)
+                        return error_trace(r);
+                if (r)
+                        result = DAEMON_E_CONFIG;
+                else if (broker)
+                        broker_set_secret(broker, i, &secret);
+                secret_deinit(&secret);
+        }
+        return result;
+}
+
+int daemon_check(const struct config *config)
+{
+        return error_trace(read_secrets(config, NULL));
+}
+
+static int init_signals(struct daemon *daemon)
+{
+        sigset_t set;
+
+        signal(SIGPIPE, SIG_IGN);
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        daemon->signals.ready = signals_ready;
+        daemon->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+        if (daemon->signals.fd < 0)
+                return error_trace(-errno);
+        return error_trace(loop_add(&daemon->loop, &daemon->signals, EPOLLIN));
+}
+
+/* As many connections as there can be descriptors for. */
+static size_t affordable_connections(const struct config *config)
+{
+        const size_t others = DESCRIPTORS_RESERVED + LISTEN_LINGER_MAX + config->n_listeners +
+                              2 * config->settings.max_in_flight_total;
+        const size_t wanted = config->max_connections + others;
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return config->max_connections;
+        if (limit.rlim_cur < wanted) {
+                limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+                (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+        if (limit.rlim_cur >= wanted)
+                return config->max_connections;
+        log_warning("only %" PRIu64 " descriptors are allowed (RLIMIT_NOFILE), %zu are needed for "
+                    "limits.max_connections; fewer connections will be served",
+                    (uint64_t)limit.rlim_cur, wanted);
+        return limit.rlim_cur > others ? limit.rlim_cur - others : 1;
+}
+
+static void log_totals(const struct daemon *daemon)
+{
+        struct broker_counters counters;
+
+        broker_get_counters(daemon->broker, &counters);
+        log_info("stopped: requests=%" PRIu64 " hits=%" PRIu64 " misses=%" PRIu64
+                 " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64 " fetches=%" PRIu64
+                 " tokens=%" PRIu64 " refusals=%" PRIu64 " failures=%" PRIu64 " evicted=%" PRIu64
+                 " expired=%" PRIu64 " connections=%" PRIu64 " connections_refused=%" PRIu64
+                 " connections_cut=%" PRIu64,
+                 counters.requests, counters.hits, counters.misses, counters.coalesced,
+                 counters.refused, counters.timed_out, counters.fetches, counters.tokens,
+                 counters.refusals, counters.failures,
+                 counters.cache.evicted_entries + counters.cache.evicted_memory,
+                 counters.cache.expired, daemon->server.connections.accepted,
+                 daemon->server.connections.refused, daemon->server.connections.cut);
+}
+
+/* Builds all parts, in order; daemon_deinit() takes apart as many as were built. */
+static int daemon_init(struct daemon *daemon, const struct config *config)
+{
+        uint8_t hash_key[SIPHASH_KEY_BYTES];
+        int r;
+
+        *daemon = (struct daemon){
+                .config = config,
+                .signals = {.fd = -1},
+                .listeners = {.finder = {.netlink_fd = -1}},
+                .failures = {.max = FAILURES_PER_SECOND_MAX},
+        };
+        r = loop_init(&daemon->loop);
+        if (r == 0)
+                r = init_signals(daemon);
+        if (r == 0 && getrandom(hash_key, sizeof(hash_key), 0) != (ssize_t)sizeof(hash_key))
+                r = -EIO;
+        if (r == 0)
+                r = broker_new(&daemon->broker, &config->settings, hash_key);
+        if (r == 0)
+                r = read_secrets(config, daemon->broker);
+        if (r == 0)
+                r = upstream_init(&daemon->upstream, &daemon->loop, &config->upstream,
+                                  config->settings.max_in_flight_total);
+        daemon->api.broker = daemon->broker;
+        if (r == 0)
+                r = server_init(&daemon->server, &daemon->loop, &daemon->api,
+                                affordable_connections(config), config->header_timeout_ms,
+                                config->idle_timeout_ms);
+        if (r == 0)
+                r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server, config);
+        if (r == LISTEN_E_FAILED)
+                return DAEMON_E_FAILED;
+        if (r == 0)
+                r = listeners_start(&daemon->listeners);
+        return error_trace(r);
+}
+
+static void daemon_deinit(struct daemon *daemon)
+{
+        listeners_deinit(&daemon->listeners);
+        server_deinit(&daemon->server);
+        upstream_deinit(&daemon->upstream);
+        broker_free(daemon->broker);
+        if (daemon->signals.fd >= 0)
+                close(daemon->signals.fd);
+        loop_deinit(&daemon->loop);
+}
+
+int daemon_run(const struct config *config)
+{
+        struct daemon daemon;
+        int r;
+
+        r = daemon_init(&daemon, config);
+        if (r == 0) {
+                log_info("ready: %zu client application%s", config->settings.n_clients,
+                         config->settings.n_clients == 1 ? "" : "s");
+                r = run(&daemon);
+                log_totals(&daemon);
+        }
+        daemon_deinit(&daemon);
+        return error_trace(r);
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A Unix socket is bound closed to everybody, then gets its group and mode, then listens: nobody
+ * who should not can connect in between. A socket file that nobody listens on is left from a crash
+ * and replaced; one that somebody listens on is not. At the end a socket file is removed only if it
+ * is still the one that was bound here, since a successor may have put its own in its place.
+ *
+ * A refused connection gets its answer before its request was read. Closing it at once would reset
+ * it, and the client might never see the answer; so it is shut down for writing and kept for a
+ * moment.
+ */
+
+#include "listen.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../lib/error.h"
+#include "log.h"
+
+#define BACKLOG        4096
+#define ACCEPT_MAX     64   /* connections taken from one listener in one turn */
+#define LINGER_MS      1000 /* for a refused client to read why */
+#define PAUSE_MS       100  /* after descriptors ran out */
+#define ADDRESS_STRLEN 128
+
+struct listener {
+        struct loop_source source;
+        struct listeners *all;
+        bool tcp;
+        char name[ADDRESS_STRLEN];                              /* for messages */
+        char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": no file to remove */
+        dev_t device;
+        ino_t inode;
+};
+
+static void name_address(char name[ADDRESS_STRLEN], const struct listener_config *config)
+{
+        char text[INET6_ADDRSTRLEN] = "";
+        struct sockaddr_un un;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+
+        switch (config->address.ss_family) {
+        case AF_UNIX:
+                memcpy(&un, &config->address, sizeof(un));
+                (void)snprintf(name, ADDRESS_STRLEN, "%s", un.sun_path);
+                break;
+        case AF_INET:
+                memcpy(&in, &config->address, sizeof(in));
+                inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text));
+                (void)snprintf(name, ADDRESS_STRLEN, "%s:%u", text, ntohs(in.sin_port));
+                break;
+        default:
+                memcpy(&in6, &config->address, sizeof(in6));
+                inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
+                (void)snprintf(name, ADDRESS_STRLEN, "[%s]:%u", text, ntohs(in6.sin6_port));
+                break;
+        }
+}
+
+static int fail(const struct listener *listener, const char *what)
+{
+        log_error("cannot %s %s: %s", what, listener->name, strerror(errno));
+        return LISTEN_E_FAILED;
+}
+
+/* Removes a socket file that nobody listens on. 0 or LISTEN_E_FAILED. */
+static int remove_stale(const struct listener *listener, const struct listener_config *config)
+{
+        struct stat st;
+        int fd, r;
+
+        if (lstat(listener->path, &st) < 0)
+                return errno == ENOENT ? 0 : fail(listener, "look at");
+        if (!S_ISSOCK(st.st_mode)) {
+                log_error("cannot listen on %s: there is a file of this name that is not a socket",
+                          listener->name);
+                return LISTEN_E_FAILED;
+        }
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return fail(listener, "open a socket to try");
+        r = connect(fd, (const struct sockaddr *)&config->address, config->address_size);
+        if (r < 0 && errno == ECONNREFUSED) {
+                close(fd);
+                return unlink(listener->path) < 0 ? fail(listener, "remove the old") : 0;
+        }
+        close(fd);
+        log_error("cannot listen on %s: another process does already", listener->name);
+        return LISTEN_E_FAILED;
+}
+
+static int bind_unix(struct listener *listener, const struct listener_config *config)
+{
+        struct sockaddr_un un;
+        struct stat st;
+        mode_t umask_before;
+        int r;
+
+        memcpy(&un, &config->address, sizeof(un));
+        memcpy(listener->path, un.sun_path, sizeof(listener->path));
+        r = remove_stale(listener, config);
+        if (r) {
+                listener->path[0] = '\0';
+                return r;
+        }
+        umask_before = umask(0777);
+        r = bind(listener->source.fd, (const struct sockaddr *)&config->address,
+                 config->address_size);
+        umask(umask_before);
+        if (r < 0 || lstat(listener->path, &st) < 0) {
+                listener->path[0] = '\0';
+                return fail(listener, "bind");
+        }
+        listener->device = st.st_dev;
+        listener->inode = st.st_ino;
+
+        if (config->gid != (gid_t)-1 && lchown(listener->path, (uid_t)-1, config->gid) < 0)
+                return fail(listener, "set the group of");
+        if (chmod(listener->path, config->mode) < 0)
+                return fail(listener, "set the mode of");
+        return 0;
+}
+
+static int bind_tcp(const struct listener *listener, const struct listener_config *config)
+{
+        const int fd = listener->source.fd, on = 1;
+
+        if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+                return fail(listener, "set SO_REUSEADDR on");
+        if (config->address.ss_family == AF_INET6 &&
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+                return fail(listener, "set IPV6_V6ONLY on");
+        if (bind(fd, (const struct sockaddr *)&config->address, config->address_size) < 0)
+                return fail(listener, "bind");
+        return 0;
+}
+
+/* Whether this kernel lacks the address: then nobody else can take it either. */
+static bool lacks_ipv6(const struct listener_config *config)
+{
+        struct sockaddr_in6 any_port = {.sin6_family = AF_INET6,
+                                        .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        bool lacks;
+        int fd;
+
+        if (config->address.ss_family != AF_INET6)
+                return false;
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return errno == EAFNOSUPPORT;
+        lacks = bind(fd, (struct sockaddr *)&any_port, sizeof(any_port)) < 0 &&
+                errno == EADDRNOTAVAIL;
+        close(fd);
+        return lacks;
+}
+
+static void linger(struct listeners *listeners, int fd);
+
+static void accept_some(struct loop_source *source, uint32_t events)
+{
+        struct listener *listener = list_entry(source, struct listener, source);
+        struct listeners *listeners = listener->all;
+        const int on = 1;
+        struct peer peer;
+        int fd;
+
+        for (int i = 0; i < ACCEPT_MAX; i++) {
+                fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                if (fd < 0) {
+                        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+                            errno == ENOBUFS) {
+                                log_warning("cannot accept on %s: %s; trying again in %d ms",
+                                            listener->name, strerror(errno), PAUSE_MS);
+                                for (size_t k = 0; k < listeners->n; k++)
+                                        loop_remove(listeners->loop, &listeners->all[k].source);
+                                listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
+                        }
+                        return;
+                }
+                if (server_is_full(listeners->server)) {
+                        listeners->server->connections.refused++;
+                        linger(listeners, fd);
+                        continue;
+                }
+                if (listener->tcp)
+                        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+                peer_find(&listeners->finder, fd, &peer);
+                (void)server_accept(listeners->server, fd, listener->tcp, &peer);
+        }
+}
+
+static int open_listener(struct listener *listener, const struct listener_config *config)
+{
+        int r;
+
+        name_address(listener->name, config);
+        listener->tcp = config->address.ss_family != AF_UNIX;
+        listener->source.ready = accept_some;
+        listener->source.fd = socket(config->address.ss_family,
+                                     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (listener->source.fd < 0)
+                return fail(listener, "open a socket for");
+        r = listener->tcp ? bind_tcp(listener, config) : bind_unix(listener, config);
+        if (r)
+                return r;
+        if (listen(listener->source.fd, BACKLOG) < 0)
+                return fail(listener, "listen on");
+        log_info("listening on %s", listener->name);
+        return 0;
+}
+
+int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
+                   const struct config *config)
+{
+        bool tcp = false;
+        int r;
+
+        *listeners = (struct listeners){.loop = loop, .server = server};
+        listeners->finder.netlink_fd = -1;
+        listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
+        if (!listeners->all)
+                return error_trace(-ENOMEM);
+
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                struct listener *listener = &listeners->all[listeners->n];
+
+                if (lacks_ipv6(&config->listeners[i])) {
+                        log_warning("this host has no IPv6; [::1] is left out");
+                        continue;
+                }
+                listener->all = listeners;
+                listeners->n++;
+                r = open_listener(listener, &config->listeners[i]);
+                if (r) {
+                        listeners_deinit(listeners);
+                        return r;
+                }
+                tcp |= listener->tcp;
+        }
+        r = peer_finder_init(&listeners->finder, tcp);
+        if (r < 0) {
+                log_error("cannot open a socket to identify TCP peers with: %s", strerror(-r));
+                listeners_deinit(listeners);
+                return LISTEN_E_FAILED;
+        }
+        return 0;
+}
+
+static void end_oldest_lingerer(struct listeners *listeners)
+{
+        const int fd = listeners->lingerers[listeners->oldest].fd;
+        char unread[4096];
+
+        /* With its request unread the connection would be reset, and the answer lost perhaps. */
+        (void)recv(fd, unread, sizeof(unread), MSG_DONTWAIT);
+        close(fd);
+        listeners->oldest = (listeners->oldest + 1) % LISTEN_LINGER_MAX;
+        listeners->n_lingerers--;
+}
+
+/* Answers a connection that is one too many, and keeps it until the client can have read it. */
+static void linger(struct listeners *listeners, int fd)
+{
+        const struct reason_info *info = reason_info(REASON_CONNECTIONS_FULL);
+        char answer[512], body[256];
+        size_t at;
+
+        (void)snprintf(body, sizeof(body), "{\"error\":\"%s\",\"error_description\":\"%s\"}",
+                       info->error, info->description);
+        (void)snprintf(answer, sizeof(answer),
+                       "HTTP/1.1 %u Service Unavailable\r\nContent-Type: application/json\r\n"
+                       "Cache-Control: no-store\r\nPragma: no-cache\r\nRetry-After: %u\r\n"
+                       "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                       info->status, info->retry_after_s, strlen(body), body);
+        (void)send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)shutdown(fd, SHUT_WR);
+
+        if (listeners->n_lingerers == LISTEN_LINGER_MAX)
+                end_oldest_lingerer(listeners);
+        at = (listeners->oldest + listeners->n_lingerers) % LISTEN_LINGER_MAX;
+        listeners->lingerers[at] = (struct lingerer){
+                .fd = fd, .deadline_ms = listeners->loop->now_ms + LINGER_MS};
+        listeners->n_lingerers++;
+}
+
+void listeners_deinit(struct listeners *listeners)
+{
+        struct stat st;
+
+        while (listeners->n_lingerers > 0)
+                end_oldest_lingerer(listeners);
+        for (size_t i = 0; i < listeners->n; i++) {
+                struct listener *listener = &listeners->all[i];
+
+                if (listener->source.fd < 0)
+                        continue;
+                loop_remove(listeners->loop, &listener->source);
+                close(listener->source.fd);
+                if (listener->path[0] && lstat(listener->path, &st) == 0 &&
+                    st.st_dev == listener->device && st.st_ino == listener->inode)
+                        (void)unlink(listener->path);
+        }
+        free(listeners->all);
+        listeners->all = NULL;
+        listeners->n = 0;
+        peer_finder_deinit(&listeners->finder);
+}
+
+int listeners_start(struct listeners *listeners)
+{
+        int r;
+
+        listeners->paused_until_ms = 0;
+        for (size_t i = 0; i < listeners->n; i++) {
+                r = loop_add(listeners->loop, &listeners->all[i].source, EPOLLIN);
+                if (r < 0)
+                        return error_trace(r);
+        }
+        return 0;
+}
+
+void listeners_tick(struct listeners *listeners)
+{
+        const uint64_t now_ms = listeners->loop->now_ms;
+
+        while (listeners->n_lingerers > 0 &&
+               listeners->lingerers[listeners->oldest].deadline_ms <= now_ms)
+                end_oldest_lingerer(listeners);
+        if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms)
+                (void)listeners_start(listeners);
+}
+
+uint64_t listeners_next_tick_ms(const struct listeners *listeners)
+{
+        uint64_t next_ms = LOOP_NEVER;
+
+        if (listeners->n_lingerers > 0)
+                next_ms = listeners->lingerers[listeners->oldest].deadline_ms;
+        if (listeners->paused_until_ms && listeners->paused_until_ms < next_ms)
+                next_ms = listeners->paused_until_ms;
+        return next_ms;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Lines to standard error, never blocking: where nobody reads, lines are dropped and counted. Under
+ * systemd each begins with its priority, sd-daemon(3).
+ *
+ * Never a token, a secret, a body or an Authorization header, at any level.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+
+/* Looks at what standard error is. Call once, before privileges or descriptors change. */
+void log_init(enum log_level level);
+void log_set_level(enum log_level level);
+void log_deinit(void);
+
+/* One line; its end is added, control characters are replaced. */
+void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Lines that could not be written. */
+uint64_t log_dropped(void);
+
+#define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...)    log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* Lets `max` lines a second through, and counts the others. */
+struct log_limit {
+        uint64_t second;
+        unsigned int max;
+        unsigned int n;
+        uint64_t suppressed; /* since the last line that went through */
+};
+
+/* Whether a line may be written now; *ret_suppressed tells how many before it were not. */
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint64_t *ret_suppressed);

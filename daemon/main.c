@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Arguments → configuration → daemon. The exit status is sysexits.h's. */
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "../lib/error.h"
+#include "config.h"
+#include "daemon.h"
+#include "log.h"
+#include "upstream.h"
+
+#define CONFIG_PATH_DEFAULT "/etc/egain-tokend/egain-tokend.conf"
+
+static const char help[] =
+        "Usage: egain-tokend [OPTION]...\n"
+        "Hands out eGain access tokens on behalf of subjects to services on this host.\n"
+        "\n"
+        "  -c, --config FILE   read FILE (default " CONFIG_PATH_DEFAULT ")\n"
+        "      --check-config  read the configuration, say what is wrong with it, and exit\n"
+        "      --version       print the version and exit\n"
+        "  -h, --help          print this and exit\n"
+        "\n"
+        "Exit status: 0 stopped by SIGTERM or SIGINT, 64 wrong usage, 71 the system refuses\n"
+        "something (an address is taken), 75 a name service fails, 78 the configuration is wrong.\n"
+        "See egain-tokend(8) and egain-tokend.conf(5).\n";
+
+struct arguments {
+        const char *config_path;
+        bool check_config;
+};
+
+enum {
+        ARGUMENTS_E_DONE = 1, /* all that was asked for is done */
+        ARGUMENTS_E_USAGE,    /* said on standard error */
+};
+
+static int parse_arguments(struct arguments *ret, int argc, char *argv[])
+{
+        enum { OPTION_CHECK_CONFIG = 256, OPTION_VERSION };
+        static const struct option options[] = {
+                {"config", required_argument, NULL, 'c'},
+                {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+                {"version", no_argument, NULL, OPTION_VERSION},
+                {"help", no_argument, NULL, 'h'},
+                {},
+        };
+        int option;
+
+        *ret = (struct arguments){.config_path = CONFIG_PATH_DEFAULT};
+        while ((option = getopt_long(argc, argv, "c:h", options, NULL)) >= 0) {
+                switch (option) {
+                case 'c': ret->config_path = optarg; break;
+                case OPTION_CHECK_CONFIG: ret->check_config = true; break;
+                case OPTION_VERSION: puts("egain-tokend " PROJECT_VERSION); return ARGUMENTS_E_DONE;
+                case 'h': fputs(help, stdout); return ARGUMENTS_E_DONE;
+                default: fputs("Try 'egain-tokend --help'.\n", stderr); return ARGUMENTS_E_USAGE;
+                }
+        }
+        if (optind < argc) {
+                fprintf(stderr, "egain-tokend: unexpected argument '%s'\n", argv[optind]);
+                return ARGUMENTS_E_USAGE;
+        }
+        return 0;
+}
+
+static void trace_error(int error, const char *file, int line, const char *function)
+{
+        log_debug("%s:%d: %s: %s", file, line, function, strerror(-error));
+}
+
+static int status_of_daemon(int r)
+{
+        switch (r) {
+        case 0: return EX_OK;
+        case DAEMON_E_CONFIG: return EX_CONFIG;
+        case DAEMON_E_FAILED: return EX_OSERR;
+        default:
+                if (r < 0)
+                        log_error("cannot go on: %s", strerror(-r));
+                return EX_OSERR;
+        }
+}
+
+static int run(const struct config *config)
+{
+        int r;
+
+        log_init(config->log_level);
+        if (config->log_level == LOG_LEVEL_DEBUG)
+                error_observer = trace_error;
+        if (upstream_global_init() < 0) {
+                log_error("cannot initialise libcurl");
+                return EX_OSERR;
+        }
+        r = status_of_daemon(daemon_run(config));
+        curl_global_cleanup();
+        log_deinit();
+        return r;
+}
+
+int main(int argc, char *argv[])
+{
+        struct arguments arguments;
+        struct config *config = NULL;
+        int r, status;
+
+        r = parse_arguments(&arguments, argc, argv);
+        if (r)
+                return r == ARGUMENTS_E_DONE ? EX_OK : EX_USAGE;
+
+        r = config_load(&config, arguments.config_path, stderr);
+        if (r == CONFIG_E_NAME_SERVICE)
+                return EX_TEMPFAIL;
+        if (r < 0) {
+                fprintf(stderr, "egain-tokend: %s\n", strerror(-r));
+                return EX_OSERR;
+        }
+        if (r)
+                return EX_CONFIG;
+
+        status = arguments.check_config ? status_of_daemon(daemon_check(config)) : run(config);
+        config_free(config);
+        return status;
+}

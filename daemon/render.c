@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * JSON is written by hand, because a library would leave copies of the token behind. All it takes
+ * is the escaping of strings: what goes in is printable ASCII, which the core has seen to.
+ */
+
+#include "render.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "../lib/error.h"
+
+#define TYPE_JSON "application/json"
+#define TYPE_TEXT "text/plain; charset=us-ascii"
+
+void response_deinit(struct response *response)
+{
+        secret_deinit(&response->body);
+        *response = (struct response){};
+}
+
+/* Appends a string with its quotes. */
+static int append_json_string(struct secret *out, struct text text)
+{
+        size_t begin = 0;
+        int r;
+
+        r = secret_append(out, "\"", 1);
+        for (size_t i = 0; r == 0 && i < text.size; i++) {
+                if (text.bytes[i] != '"' && text.bytes[i] != '\\')
+                        continue;
+                r = secret_append(out, text.bytes + begin, i - begin);
+                if (r == 0)
+                        r = secret_append(out, "\\", 1);
+                begin = i;
+        }
+        if (r == 0)
+                r = secret_append(out, text.bytes + begin, text.size - begin);
+        if (r == 0)
+                r = secret_append(out, "\"", 1);
+        return error_trace(r);
+}
+
+static int append_token_json(struct secret *out, const struct reply *reply)
+{
+        const struct text value = token_value(reply->token);
+        char middle[80];
+        int r;
+
+        (void)snprintf(middle, sizeof(middle),
+                       ",\"token_type\":\"Bearer\",\"expires_in\":%" PRIu64 ",\"scope\":",
+                       reply->expires_in_s);
+        r = secret_reserve(out, value.size + reply->scope.size + sizeof(middle) + 32);
+        if (r == 0)
+                r = secret_append_str(out, "{\"access_token\":");
+        if (r == 0)
+                r = append_json_string(out, value);
+        if (r == 0)
+                r = secret_append_str(out, middle);
+        if (r == 0)
+                r = append_json_string(out, reply->scope);
+        if (r == 0)
+                r = secret_append_str(out, "}");
+        return error_trace(r);
+}
+
+/* RFC 9211 §2. */
+static void render_cache_status(char out[RENDER_CACHE_STATUS_MAX_BYTES], const struct reply *reply)
+{
+        static const char *const names[] = {
+                [CACHE_STATUS_HIT] = "hit",
+                [CACHE_STATUS_FWD_MISS] = "fwd=miss",
+                [CACHE_STATUS_FWD_STALE] = "fwd=stale",
+                [CACHE_STATUS_FWD_REQUEST] = "fwd=request",
+        };
+
+        (void)snprintf(out, RENDER_CACHE_STATUS_MAX_BYTES, "egain-tokend; %s%s; ttl=%" PRIu64,
+                       names[reply->cache_status], reply->collapsed ? "; collapsed" : "",
+                       reply->expires_in_s);
+}
+
+int render_token(struct response *ret, const struct reply *reply, bool bare)
+{
+        const struct text value = token_value(reply->token);
+        int r;
+
+        *ret = (struct response){
+                .status = 200,
+                .content_type = bare ? TYPE_TEXT : TYPE_JSON,
+                .no_store = true,
+        };
+        render_cache_status(ret->cache_status, reply);
+        r = bare ? secret_append(&ret->body, value.bytes, value.size)
+                 : append_token_json(&ret->body, reply);
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}
+
+/* One object of two strings. */
+static int append_pair_json(struct secret *out, const char *name_a, const char *a,
+                            const char *name_b, const char *b)
+{
+        const struct text parts[] = {TEXT(name_a), TEXT(a), TEXT(name_b), TEXT(b)};
+        static const char *const before[] = {"{", ":", ",", ":"};
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < 4; i++) {
+                r = secret_append_str(out, before[i]);
+                if (r == 0)
+                        r = append_json_string(out, parts[i]);
+        }
+        if (r == 0)
+                r = secret_append_str(out, "}");
+        return error_trace(r);
+}
+
+int render_error(struct response *ret, enum reason reason, unsigned int retry_after_s,
+                 const char *allow)
+{
+        const struct reason_info *info = reason_info(reason);
+        int r;
+
+        *ret = (struct response){
+                .status = info->status,
+                .content_type = TYPE_JSON,
+                .allow = allow,
+                .authenticate = info->status == 401 ? "Basic realm=\"egain-tokend\"" : NULL,
+                .retry_after_s = retry_after_s,
+                .no_store = true,
+        };
+        r = append_pair_json(&ret->body, "error", info->error, "error_description",
+                             info->description);
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}
+
+int render_health(struct response *ret, unsigned int status, const char *text)
+{
+        int r;
+
+        *ret = (struct response){.status = status, .content_type = TYPE_JSON, .no_store = true};
+        r = secret_append_str(&ret->body, "{\"status\":");
+        if (r == 0)
+                r = append_json_string(&ret->body, TEXT(text));
+        if (r == 0)
+                r = secret_append_str(&ret->body, "}");
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}
+
+int render_metadata(struct response *ret, const char *host)
+{
+        const char *const parts[] = {
+                "{\"issuer\":\"http://",
+                host,
+                "\",\"token_endpoint\":\"http://",
+                host,
+                "/oauth2/token\",\"response_types_supported\":[],"
+                "\"grant_types_supported\":[\"password\"],"
+                "\"token_endpoint_auth_methods_supported\":"
+                "[\"none\",\"client_secret_basic\",\"client_secret_post\"]}",
+        };
+        int r = 0;
+
+        *ret = (struct response){.status = 200, .content_type = TYPE_JSON};
+        for (size_t i = 0; r == 0 && i < sizeof(parts) / sizeof(parts[0]); i++)
+                r = secret_append_str(&ret->body, parts[i]);
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}

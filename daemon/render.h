@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Answers as bytes and header fields. Knows nothing of the server that sends them. */
+
+#include <stdbool.h>
+
+#include "../lib/reply.h"
+#include "../lib/secret.h"
+
+#define RENDER_CACHE_STATUS_MAX_BYTES 80
+
+struct response {
+        unsigned int status;
+        const char *content_type;
+        struct secret body;
+        const char *allow;          /* NULL: no such header, here and below */
+        const char *authenticate;   /* WWW-Authenticate */
+        unsigned int retry_after_s; /* 0: no Retry-After */
+        bool no_store;              /* Cache-Control: no-store, Pragma: no-cache */
+        char cache_status[RENDER_CACHE_STATUS_MAX_BYTES]; /* "": none */
+};
+
+/* Takes back what a rendering allocated; wiped. */
+void response_deinit(struct response *response);
+
+/* A token: as JSON (RFC 6749 §5.1), or bare. 0 or -ENOMEM. */
+int render_token(struct response *ret, const struct reply *reply, bool bare);
+
+/* An error (RFC 6749 §5.2). `retry_after_s` and `allow` may be 0 and NULL. 0 or -ENOMEM. */
+int render_error(struct response *ret, enum reason reason, unsigned int retry_after_s,
+                 const char *allow);
+
+/* {"status": …}. 0 or -ENOMEM. */
+int render_health(struct response *ret, unsigned int status, const char *text);
+
+/* The metadata of RFC 8414 for the base URL "http://" and `host`, which is safe to repeat. 0 or
+ * -ENOMEM. */
+int render_metadata(struct response *ret, const char *host);

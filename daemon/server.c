@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * libmicrohttpd calls back as a request comes in: when its first line is complete (begin_request),
+ * when its header is (first call of handle), for pieces of its body, and once more when it is
+ * complete, which is where an answer is queued: queued in the first call it would cost the
+ * connection. A request that waits is suspended in that last call, and called once more after it
+ * was resumed, which happens exactly once, when the broker has replied.
+ *
+ * A request belongs to libmicrohttpd's connection from begin_request to end_request, a connection
+ * of ours from notify's start to its end. Wiping is ours: response bodies are freed by free_body,
+ * and bodies of requests with the call.
+ */
+
+#include "server.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "../lib/error.h"
+#include "log.h"
+
+/* The best by measurement: a hit costs least, and a header block of that size is more than enough.
+ */
+#define POOL_BYTES ((size_t)16384)
+
+/* A body that says it is larger is not even read to its end. */
+#define BODY_READ_MAX_BYTES (1024 * 1024)
+
+/* Connections above our own limit, so that libmicrohttpd's, which stops it accepting, is never met.
+ */
+#define LIMIT_SLACK 16
+
+enum request_state {
+        REQUEST_NEW,
+        REQUEST_READING,
+        REQUEST_WAITING,  /* suspended */
+        REQUEST_RESUMED,  /* the broker's reply is in the call */
+        REQUEST_ANSWERED, /* call.response is complete, or was queued */
+};
+
+struct request {
+        struct server *server;
+        struct connection *connection;
+        struct MHD_Connection *mhd;
+        enum request_state state;
+        struct api_call call;
+};
+
+static struct request *request_of_waiter(struct waiter *waiter)
+{
+        return list_entry(waiter, struct request, call.waiter);
+}
+
+static void *begin_request(void *data, const char *target, struct MHD_Connection *mhd)
+{
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+                mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        struct server *server = data;
+        struct request *request;
+
+        request = calloc(1, sizeof(*request));
+        if (!request)
+                return NULL;
+        request->server = server;
+        request->connection = info->socket_context;
+        request->mhd = mhd;
+        if (api_call_init(&request->call, target) < 0) {
+                free(request);
+                return NULL;
+        }
+        server->n_requests++;
+        connection_begin(&server->connections, request->connection, server->loop->now_ms);
+        return request;
+}
+
+static void end_request(void *data, struct MHD_Connection *mhd, void **request_data,
+                        enum MHD_RequestTerminationCode code)
+{
+        struct request *request = *request_data;
+        struct server *server = data;
+
+        if (!request)
+                return;
+        server->n_requests--;
+        connection_rest(&server->connections, request->connection, server->loop->now_ms);
+        api_call_deinit(&request->call);
+        free(request);
+        *request_data = NULL;
+}
+
+static void notify(void *data, struct MHD_Connection *mhd, void **socket_context,
+                   enum MHD_ConnectionNotificationCode code)
+{
+        struct server *server = data;
+
+        if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+                *socket_context = server->arriving;
+                server->arriving = NULL;
+        } else if (*socket_context) {
+                connection_free(&server->connections, *socket_context);
+                *socket_context = NULL;
+        }
+}
+
+static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+        struct api_headers *headers = data;
+
+        if (!value)
+                return MHD_YES;
+        if (strcasecmp(name, "Host") == 0) {
+                headers->host_repeated = headers->host;
+                headers->host = value;
+        } else if (strcasecmp(name, "Accept") == 0) {
+                headers->accept = value;
+        } else if (strcasecmp(name, "Authorization") == 0) {
+                headers->authorization = value;
+        } else if (strcasecmp(name, "Content-Type") == 0) {
+                headers->content_type = value;
+        } else if (strcasecmp(name, "Metadata") == 0) {
+                headers->metadata = value;
+        } else if (strcasecmp(name, "Origin") == 0 || strcasecmp(name, "Sec-Fetch-Site") == 0) {
+                headers->from_browser = true;
+        } else if (strcasecmp(name, "X-Forwarded-For") == 0 || strcasecmp(name, "Forwarded") == 0 ||
+                   strcasecmp(name, "Via") == 0) {
+                headers->forwarded = true;
+        }
+        return MHD_YES;
+}
+
+/* What a body of ours needs to be wiped before it is freed. */
+struct body {
+        struct secret bytes;
+};
+
+static void free_body(void *data)
+{
+        struct body *body = data;
+
+        secret_deinit(&body->bytes);
+        free(body);
+}
+
+/* A response of libmicrohttpd's that owns `bytes`; NULL if memory is out. */
+static struct MHD_Response *response_of_body(struct secret *bytes)
+{
+        struct MHD_Response *response;
+        struct body *body;
+
+        body = calloc(1, sizeof(*body));
+        if (!body)
+                return NULL;
+        secret_move(&body->bytes, bytes);
+        response = MHD_create_response_from_buffer_with_free_callback_cls(
+                body->bytes.size, body->bytes.bytes, free_body, body);
+        if (!response)
+                free_body(body);
+        return response;
+}
+
+static bool add_headers(struct MHD_Response *out, const struct response *response, bool closing)
+{
+        bool good = MHD_add_response_header(out, "Content-Type", response->content_type);
+        char seconds[16];
+
+        if (response->no_store) {
+                good &= MHD_add_response_header(out, "Cache-Control", "no-store");
+                good &= MHD_add_response_header(out, "Pragma", "no-cache");
+        }
+        if (response->cache_status[0])
+                good &= MHD_add_response_header(out, "Cache-Status", response->cache_status);
+        if (response->allow)
+                good &= MHD_add_response_header(out, "Allow", response->allow);
+        if (response->authenticate)
+                good &= MHD_add_response_header(out, "WWW-Authenticate", response->authenticate);
+        if (response->retry_after_s > 0) {
+                (void)snprintf(seconds, sizeof(seconds), "%u", response->retry_after_s);
+                good &= MHD_add_response_header(out, "Retry-After", seconds);
+        }
+        if (closing)
+                good &= MHD_add_response_header(out, "Connection", "close");
+        return good;
+}
+
+/* Queues call.response; MHD_NO, which closes the connection, if memory is out. */
+static enum MHD_Result queue(struct request *request)
+{
+        struct server *server = request->server;
+        struct response *response = &request->call.response;
+        struct MHD_Response *out;
+        enum MHD_Result queued;
+
+        out = response_of_body(&response->body);
+        if (!out)
+                return MHD_NO;
+        connection_answer(&server->connections, request->connection, server->loop->now_ms);
+        queued = add_headers(out, response, server->closing)
+                         ? MHD_queue_response(request->mhd, response->status, out)
+                         : MHD_NO;
+        MHD_destroy_response(out);
+        return queued;
+}
+
+static bool is_huge(struct MHD_Connection *mhd)
+{
+        const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND,
+                                                         MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+        return length && strtoull(length, NULL, 10) > BODY_READ_MAX_BYTES;
+}
+
+/* The header is in. */
+static enum MHD_Result start(struct request *request, const char *method)
+{
+        struct api_call *call = &request->call;
+        int r;
+
+        request->state = REQUEST_READING;
+        call->method = method;
+        call->peer = &request->connection->peer;
+        call->tcp = request->connection->tcp;
+        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, &call->headers);
+
+        r = api_begin(request->server->api, call);
+        if (r < 0)
+                return MHD_NO;
+        if (r == API_ANSWER)
+                request->state = REQUEST_ANSWERED;
+        if (!is_huge(request->mhd))
+                return MHD_YES;
+
+        if (request->state == REQUEST_READING) {
+                call->body_too_large = true;
+                if (api_finish(request->server->api, call, 0) != API_ANSWER)
+                        return MHD_NO;
+                request->state = REQUEST_ANSWERED;
+        }
+        return queue(request);
+}
+
+static void take_body(struct request *request, const char *bytes, size_t size)
+{
+        struct api_call *call = &request->call;
+
+        if (request->state != REQUEST_READING || call->body_too_large)
+                return;
+        if (secret_append(&call->body, bytes, size) != 0)
+                call->body_too_large = true;
+}
+
+/* The request is complete, or its reply is there. */
+static enum MHD_Result finish(struct request *request)
+{
+        struct server *server = request->server;
+        int r = API_ANSWER;
+
+        if (request->state == REQUEST_READING)
+                r = api_finish(server->api, &request->call, server->loop->now_ms);
+        else if (request->state == REQUEST_RESUMED)
+                r = api_resume(server->api, &request->call);
+
+        switch (r) {
+        case API_ANSWER: request->state = REQUEST_ANSWERED; return queue(request);
+        case API_WAIT:
+                request->state = REQUEST_WAITING;
+                connection_wait(request->connection);
+                MHD_suspend_connection(request->mhd);
+                return MHD_YES;
+        default: return MHD_NO;
+        }
+}
+
+static enum MHD_Result handle(void *data, struct MHD_Connection *mhd, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_size, void **request_data)
+{
+        struct request *request = *request_data;
+
+        if (!request)
+                return MHD_NO; /* memory was out when it began */
+        if (request->state == REQUEST_NEW)
+                return start(request, method);
+        if (*upload_size > 0) {
+                take_body(request, upload, *upload_size);
+                *upload_size = 0;
+                return MHD_YES;
+        }
+        return finish(request);
+}
+
+static void panic(void *data, const char *file, unsigned int line, const char *reason)
+{
+        log_error("libmicrohttpd gives up at %s:%u: %s", file, line, reason ? reason : "");
+        abort();
+}
+
+/* libmicrohttpd is called once every turn; its descriptor only has to wake the loop. */
+static void wake(struct loop_source *source, uint32_t events) {}
+
+int server_init(struct server *server, struct loop *loop, struct api *api, size_t max_connections,
+                uint64_t header_timeout_ms, uint64_t idle_timeout_ms)
+{
+        const union MHD_DaemonInfo *info;
+        int r;
+
+        *server = (struct server){.loop = loop, .api = api};
+        connections_init(&server->connections, max_connections, header_timeout_ms, idle_timeout_ms);
+        MHD_set_panic_func(panic, NULL);
+        server->mhd = MHD_start_daemon(
+                MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+                handle, server, MHD_OPTION_URI_LOG_CALLBACK, begin_request, server,
+                MHD_OPTION_NOTIFY_COMPLETED, end_request, server, MHD_OPTION_NOTIFY_CONNECTION,
+                notify, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
+                MHD_OPTION_CONNECTION_LIMIT, (unsigned int)(max_connections + LIMIT_SLACK),
+                MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        if (!server->mhd)
+                return error_trace(errno ? -errno : -ENOMEM);
+        info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+        server->source = (struct loop_source){.fd = info->epoll_fd, .ready = wake};
+        r = loop_add(loop, &server->source, EPOLLIN);
+        if (r < 0)
+                server_deinit(server);
+        return error_trace(r);
+}
+
+void server_deinit(struct server *server)
+{
+        if (!server->mhd)
+                return;
+        loop_remove(server->loop, &server->source);
+        MHD_stop_daemon(server->mhd);
+        server->mhd = NULL;
+}
+
+bool server_is_full(const struct server *server)
+{
+        return server->connections.n >= server->connections.max;
+}
+
+int server_accept(struct server *server, int fd, bool tcp, const struct peer *peer)
+{
+        struct sockaddr_storage address = {};
+        socklen_t size = sizeof(address);
+        struct connection *connection;
+
+        connection = connection_new(&server->connections, fd, tcp, peer, server->loop->now_ms);
+        if (!connection) {
+                close(fd);
+                return error_trace(-ENOMEM);
+        }
+        (void)getpeername(fd, (struct sockaddr *)&address, &size);
+        server->arriving = connection;
+        if (MHD_add_connection(server->mhd, fd, (struct sockaddr *)&address, size) != MHD_YES) {
+                /* It may have been handed over already, and taken back through notify(). */
+                if (server->arriving)
+                        connection_free(&server->connections, connection);
+                server->arriving = NULL;
+                return error_trace(-ENOMEM);
+        }
+        return 0;
+}
+
+void server_resume(struct server *server, struct waiter *waiter)
+{
+        struct request *request = request_of_waiter(waiter);
+
+        request->state = REQUEST_RESUMED;
+        connection_answer(&server->connections, request->connection, server->loop->now_ms);
+        MHD_resume_connection(request->mhd);
+}
+
+void server_close_connections(struct server *server)
+{
+        server->closing = true;
+}
+
+void server_tick(struct server *server)
+{
+        connections_tick(&server->connections, server->loop->now_ms);
+        MHD_run(server->mhd);
+}
+
+uint64_t server_next_tick_ms(struct server *server)
+{
+        const uint64_t connections_ms = connections_next_tick_ms(&server->connections);
+        MHD_UNSIGNED_LONG_LONG timeout_ms;
+        uint64_t mhd_ms = LOOP_NEVER;
+
+        if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
+                mhd_ms = server->loop->now_ms + timeout_ms;
+        return mhd_ms < connections_ms ? mhd_ms : connections_ms;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * libmicrohttpd, driven by our loop: one daemon for all listeners, without one of its own. Requests
+ * are collected and handed to the HTTP interface (api.h); one that waits for the broker is
+ * suspended until its reply is there.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api.h"
+#include "connection.h"
+#include "loop.h"
+
+struct MHD_Daemon;
+
+struct server {
+        struct loop *loop; /* borrowed */
+        struct api *api;   /* borrowed */
+        struct MHD_Daemon *mhd;
+        struct loop_source source; /* libmicrohttpd's epoll descriptor */
+        struct connections connections;
+        struct connection *arriving; /* while libmicrohttpd takes it over */
+        size_t n_requests;           /* begun, and not yet answered to the last byte */
+        bool closing;                /* answers close their connections */
+};
+
+/* 0, -errno or -ENOMEM. */
+int server_init(struct server *server, struct loop *loop, struct api *api, size_t max_connections,
+                uint64_t header_timeout_ms, uint64_t idle_timeout_ms);
+
+/* Every request that waits must have been replied to. Closes all connections. */
+void server_deinit(struct server *server);
+
+/* Whether another connection would be one too many. */
+bool server_is_full(const struct server *server);
+
+/* Takes over an accepted, non-blocking socket, which is closed on failure. 0 or -ENOMEM. */
+int server_accept(struct server *server, int fd, bool tcp, const struct peer *peer);
+
+/* The broker has replied to this waiter, which is the one in a call of ours. */
+void server_resume(struct server *server, struct waiter *waiter);
+
+/* From now on every answer closes its connection. */
+void server_close_connections(struct server *server);
+
+/* Lets libmicrohttpd do what it can, and cuts connections whose time is up. */
+void server_tick(struct server *server);
+uint64_t server_next_tick_ms(struct server *server);

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * libcurl tells which sockets it wants watched (watch_socket) and when it wants to be called
+ * (set_timer); the loop watches them, so that libcurl is touched only when one of its transfers has
+ * something to do. Transfers end in libcurl's message queue and stay there until upstream_next().
+ *
+ * A transfer owns its form, its answer and its handle. The form holds the client secret and the
+ * answer a token, so both are wiped at release, and an answer that grows over its bound is cut off.
+ */
+
+#include "upstream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "../lib/error.h"
+
+/* A connection is not used for longer, so that a change in DNS is followed. */
+#define CONNECTION_LIFETIME_MAX_S 300L
+
+struct transfer {
+        struct list link; /* upstream::transfers */
+        CURL *easy;
+        struct flight *flight;
+        const char *client;
+        const char *url;
+        struct secret form;
+        struct secret answer;
+        bool retry_after;
+        bool too_large;
+        char detail[CURL_ERROR_SIZE];
+};
+
+/* A socket of libcurl's; it lives from watch_socket() with an interest to CURL_POLL_REMOVE. */
+struct watch {
+        struct loop_source source;
+        struct upstream *upstream;
+};
+
+int upstream_global_init(void)
+{
+        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : error_trace(-ENOMEM);
+}
+
+static void socket_ready(struct loop_source *source, uint32_t events)
+{
+        struct watch *watch = list_entry(source, struct watch, source);
+        CURLM *multi = watch->upstream->multi;
+        int flags = 0, n_running;
+
+        if (events & EPOLLIN)
+                flags |= CURL_CSELECT_IN;
+        if (events & EPOLLOUT)
+                flags |= CURL_CSELECT_OUT;
+        if (events & (EPOLLERR | EPOLLHUP))
+                flags |= CURL_CSELECT_ERR;
+        curl_multi_socket_action(multi, source->fd, flags, &n_running);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
+{
+        struct upstream *upstream = data;
+        struct watch *watch = socket_data;
+        uint32_t events = 0;
+        int r;
+
+        if (what == CURL_POLL_REMOVE) {
+                if (watch)
+                        loop_remove(upstream->loop, &watch->source);
+                free(watch);
+                return 0;
+        }
+        if (what & CURL_POLL_IN)
+                events |= EPOLLIN;
+        if (what & CURL_POLL_OUT)
+                events |= EPOLLOUT;
+        if (watch)
+                return loop_modify(upstream->loop, &watch->source, events) ? -1 : 0;
+
+        watch = calloc(1, sizeof(*watch));
+        if (!watch)
+                return -1;
+        watch->upstream = upstream;
+        watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
+        r = loop_add(upstream->loop, &watch->source, events);
+        if (r < 0) {
+                free(watch);
+                return -1;
+        }
+        curl_multi_assign(upstream->multi, fd, watch);
+        return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *data)
+{
+        struct upstream *upstream = data;
+
+        upstream->timer_ms = timeout_ms < 0 ? LOOP_NEVER
+                                            : upstream->loop->now_ms + (uint64_t)timeout_ms;
+        return 0;
+}
+
+int upstream_init(struct upstream *upstream, struct loop *loop,
+                  const struct upstream_config *config, size_t max_in_flight)
+{
+        struct curl_slist *headers;
+
+        *upstream = (struct upstream){.config = config, .loop = loop, .timer_ms = LOOP_NEVER};
+        list_init(&upstream->transfers);
+        upstream->multi = curl_multi_init();
+        /* "Expect:" with nothing behind it: no 100-continue, which costs a round trip. */
+        headers = curl_slist_append(NULL, "Accept: application/json");
+        upstream->headers = curl_slist_append(headers, "Expect:");
+        if (!upstream->multi || !upstream->headers) {
+                curl_slist_free_all(upstream->headers ? NULL : headers);
+                upstream_deinit(upstream);
+                return error_trace(-ENOMEM);
+        }
+        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETDATA, upstream);
+        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERDATA, upstream);
+        curl_multi_setopt(upstream->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
+        return 0;
+}
+
+static void transfer_free(struct upstream *upstream, struct transfer *transfer)
+{
+        list_unlink(&transfer->link);
+        if (transfer->easy) {
+                curl_multi_remove_handle(upstream->multi, transfer->easy);
+                curl_easy_cleanup(transfer->easy);
+        }
+        secret_deinit(&transfer->form);
+        secret_deinit(&transfer->answer);
+        free(transfer);
+}
+
+void upstream_deinit(struct upstream *upstream)
+{
+        if (!upstream->config)
+                return; /* never built */
+        list_for_each_safe (link, &upstream->transfers)
+                transfer_free(upstream, list_entry(link, struct transfer, link));
+        if (upstream->multi)
+                curl_multi_cleanup(upstream->multi);
+        curl_slist_free_all(upstream->headers);
+        *upstream = (struct upstream){};
+}
+
+static size_t take_body(char *bytes, size_t size, size_t n, void *data)
+{
+        struct transfer *transfer = data;
+        const int r = secret_append(&transfer->answer, bytes, size * n);
+
+        transfer->too_large = r == SECRET_E_FULL;
+        return r ? 0 : size * n;
+}
+
+static size_t take_header(char *bytes, size_t size, size_t n, void *data)
+{
+        static const char name[] = "Retry-After:";
+        struct transfer *transfer = data;
+
+        if (size * n >= sizeof(name) - 1 && strncasecmp(bytes, name, sizeof(name) - 1) == 0)
+                transfer->retry_after = true;
+        return size * n;
+}
+
+/* A plain-text URL is a loopback one, or the configuration would have been refused; nothing on the
+ * way to it may be a proxy. */
+static bool is_plain(const char *url)
+{
+        return strncasecmp(url, "http:", 5) == 0;
+}
+
+static int set_options(struct upstream *upstream, struct transfer *transfer)
+{
+        const struct upstream_config *config = upstream->config;
+        const bool plain = is_plain(transfer->url);
+        CURL *easy = transfer->easy;
+        CURLcode bad = CURLE_OK;
+
+        /* Options fail for want of memory, or since this libcurl lacks what the build asked for. */
+#define SET(option, value)                                                \
+        do {                                                              \
+                const CURLcode c = curl_easy_setopt(easy, option, value); \
+                if (c != CURLE_OK)                                        \
+                        bad = c;                                          \
+        } while (0)
+
+        SET(CURLOPT_PRIVATE, transfer);
+        SET(CURLOPT_ERRORBUFFER, transfer->detail);
+        SET(CURLOPT_URL, transfer->url);
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size);
+        SET(CURLOPT_POSTFIELDS, transfer->form.bytes);
+        SET(CURLOPT_HTTPHEADER, upstream->headers);
+        SET(CURLOPT_USERAGENT, "egain-tokend/" PROJECT_VERSION);
+        SET(CURLOPT_WRITEFUNCTION, take_body);
+        SET(CURLOPT_WRITEDATA, transfer);
+        SET(CURLOPT_HEADERFUNCTION, take_header);
+        SET(CURLOPT_HEADERDATA, transfer);
+        SET(CURLOPT_FOLLOWLOCATION, 0L);
+        SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
+        SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+        SET(CURLOPT_PIPEWAIT, plain ? 0L : 1L);
+        SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        SET(CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
+        SET(CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
+        SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFETIME_MAX_S);
+        SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_QUICK_EXIT, 1L);
+        if (plain)
+                SET(CURLOPT_PROXY, "");
+        if (config->ca_file) {
+                SET(CURLOPT_CAINFO, config->ca_file);
+                SET(CURLOPT_CAPATH, NULL);
+        }
+#undef SET
+        return bad == CURLE_OK ? 0 : error_trace(-ENOMEM);
+}
+
+int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
+                   const char *url, struct secret *form)
+{
+        struct transfer *transfer;
+
+        transfer = calloc(1, sizeof(*transfer));
+        if (!transfer) {
+                secret_deinit(form);
+                return error_trace(-ENOMEM);
+        }
+        list_push_back(&upstream->transfers, &transfer->link);
+        transfer->flight = flight;
+        transfer->client = client;
+        transfer->url = url;
+        secret_move(&transfer->form, form);
+        secret_init(&transfer->answer, upstream->config->max_response_bytes);
+
+        transfer->easy = curl_easy_init();
+        if (!transfer->easy || set_options(upstream, transfer) < 0 ||
+            curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
+                transfer_free(upstream, transfer);
+                return error_trace(-ENOMEM);
+        }
+        return 0;
+}
+
+void upstream_cancel(struct upstream *upstream, const struct flight *flight)
+{
+        list_for_each_safe (link, &upstream->transfers) {
+                struct transfer *transfer = list_entry(link, struct transfer, link);
+
+                if (transfer->flight == flight)
+                        transfer_free(upstream, transfer);
+        }
+}
+
+void upstream_tick(struct upstream *upstream)
+{
+        int n_running;
+
+        if (upstream->timer_ms > upstream->loop->now_ms)
+                return;
+        upstream->timer_ms = LOOP_NEVER;
+        curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
+}
+
+static enum reason reason_of(CURLcode code, const struct transfer *transfer)
+{
+        if (transfer->too_large)
+                return REASON_ANSWER_TOO_LARGE;
+        switch (code) {
+        case CURLE_OK: return REASON_NONE;
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+        case CURLE_SSL_INVALIDCERTSTATUS: return REASON_ISSUER_CERTIFICATE;
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_PROXY:
+        case CURLE_SSL_CONNECT_ERROR: return REASON_ISSUER_UNREACHABLE;
+        case CURLE_OPERATION_TIMEDOUT: return REASON_ISSUER_TIMEOUT;
+        case CURLE_OUT_OF_MEMORY: return REASON_OUT_OF_MEMORY;
+        default: return REASON_ISSUER_CUT;
+        }
+}
+
+bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
+{
+        struct transfer *transfer = NULL;
+        const struct CURLMsg *message;
+        long status = 0;
+        int n_left;
+
+        do {
+                message = curl_multi_info_read(upstream->multi, &n_left);
+                if (!message)
+                        return false;
+        } while (message->msg != CURLMSG_DONE);
+
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+        if (transfer->detail[0] == '\0' && message->data.result != CURLE_OK)
+                strncpy(transfer->detail, curl_easy_strerror(message->data.result),
+                        sizeof(transfer->detail) - 1);
+        *ret = (struct upstream_end){
+                .transfer = transfer,
+                .flight = transfer->flight,
+                .client = transfer->client,
+                .url = transfer->url,
+                .detail = transfer->detail,
+                .result =
+                        {
+                                .transport = reason_of(message->data.result, transfer),
+                                .status = (unsigned int)status,
+                                .body = {transfer->answer.bytes, transfer->answer.size},
+                                .retry_after = transfer->retry_after,
+                        },
+        };
+        return true;
+}
+
+void upstream_release(struct upstream *upstream, struct upstream_end *end)
+{
+        transfer_free(upstream, end->transfer);
+        end->transfer = NULL;
+}
