@@ -181,6 +181,15 @@ static void answer_waiters(struct broker *broker, struct flight *flight, enum re
         }
 }
 
+/* No new token came: who waited gets the old one while it lives, else the reason. */
+static void fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
+                         uint64_t now_ms)
+{
+        broker->counters.failures++;
+        answer_waiters(broker, flight, reason, cache_lookup(&broker->cache, flight->key, now_ms),
+                       now_ms);
+}
+
 static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
 {
         const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
@@ -222,7 +231,7 @@ static int wait_for_fetch(struct broker *broker, struct grant_key key, size_t cl
         const bool joins = flight;
         int r;
 
-        if (!joins && broker->draining)
+        if (broker->draining && (!joins || flight->state == FLIGHT_CANCELLED))
                 return REASON_SHUTTING_DOWN;
         r = flights_admit(&broker->flights, flight);
         if (r)
@@ -365,8 +374,7 @@ bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
                 }
                 if (begin_fetch(broker, flight, now_ms, ret) == 0)
                         return true;
-                broker->counters.failures++;
-                answer_waiters(broker, flight, REASON_OUT_OF_MEMORY, NULL, now_ms);
+                fail_waiters(broker, flight, REASON_OUT_OF_MEMORY, now_ms);
                 end_flight(broker, flight);
         }
         link = list_first(&broker->replies);
@@ -384,8 +392,7 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
                        uint64_t now_ms)
 {
         if (token_freshness(token, 0, now_ms) == FRESHNESS_ENDED) {
-                broker->counters.failures++;
-                answer_waiters(broker, flight, REASON_ANSWER_UNUSABLE, NULL, now_ms);
+                fail_waiters(broker, flight, REASON_ANSWER_UNUSABLE, now_ms);
                 return;
         }
         broker->counters.tokens++;
@@ -416,11 +423,7 @@ void broker_fetch_done(struct broker *broker, struct flight *flight,
                 cache_remove(&broker->cache, flight->key);
                 answer_waiters(broker, flight, answer.reason, NULL, now_ms);
                 break;
-        default:
-                broker->counters.failures++;
-                answer_waiters(broker, flight, answer.reason,
-                               cache_lookup(&broker->cache, flight->key, now_ms), now_ms);
-                break;
+        default: fail_waiters(broker, flight, answer.reason, now_ms); break;
         }
         end_flight(broker, flight);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Of a name that occurs twice json-c keeps the last value, without a word, and it takes NaN and
- * Infinity for numbers even when told to be strict. One pass over the text, once json-c has found
- * it well-formed, settles both: it counts the members of the outermost object, which must be as
- * many as json-c kept, and looks for capital letters outside of strings, of which JSON has only the
- * E of an exponent.
+ * Told to be strict, json-c still takes what RFC 8259 does not have: of a name that occurs twice it
+ * keeps the last value, of a name with a NUL in it what is before; NaN, Infinity, -01 and 1. are
+ * numbers to it; and it lets control characters and bad UTF-8 through. One pass over the text, once
+ * json-c has found it well-formed, settles it: the members of the outermost object must be as many
+ * as json-c kept, and the rest is looked for where it can be.
  */
 
 #include "json.h"
@@ -16,9 +16,26 @@
 #include "error.h"
 #include "secret.h"
 
-/* Members of the outermost object of well-formed JSON; SIZE_MAX if it is not quite well-formed. */
+static bool is_digit(char c)
+{
+        return c >= '0' && c <= '9';
+}
+
+/* Whether what begins here, outside of a string, is of no number and no word that JSON has. An
+ * object's text has something before and behind all that this looks at. */
+static bool is_lax(const char *at)
+{
+        if (*at == '-')
+                return at[1] == '0' && is_digit(at[2]) && at[-1] != 'e' && at[-1] != 'E';
+        if (*at == '.')
+                return !is_digit(at[1]);
+        return *at >= 'A' && *at <= 'Z' && *at != 'E';
+}
+
+/* Members of the outermost object of what json-c takes for well-formed; SIZE_MAX if it is not. */
 static size_t count_members(struct text text)
 {
+        static const char nul[] = "\\u0000";
         size_t depth = 0, commas = 0;
         bool in_string = false, any = false;
 
@@ -26,6 +43,9 @@ static size_t count_members(struct text text)
                 const char c = text.bytes[i];
 
                 if (in_string) {
+                        if ((unsigned char)c < 0x20 ||
+                            strncmp(text.bytes + i, nul, sizeof(nul) - 1) == 0)
+                                return SIZE_MAX;
                         if (c == '\\')
                                 i++;
                         else if (c == '"')
@@ -41,7 +61,7 @@ static size_t count_members(struct text text)
                         depth--;
                 } else if (c == ',' && depth == 1) {
                         commas++;
-                } else if (c >= 'A' && c <= 'Z' && c != 'E') {
+                } else if (is_lax(text.bytes + i)) {
                         return SIZE_MAX;
                 }
         }
@@ -74,7 +94,7 @@ int json_parse_object(json_object **ret, struct text text)
         whole = json_tokener_get_parse_end(tokener) == text.size;
         free_tokener(tokener);
         if (error != json_tokener_success || !whole ||
-            !json_object_is_type(object, json_type_object) ||
+            !json_object_is_type(object, json_type_object) || !text_is_utf8(text) ||
             count_members(text) != (size_t)json_object_object_length(object)) {
                 json_release(object);
                 return JSON_E_INVALID;

@@ -144,6 +144,9 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
                 return r;
         parameter = parameter_of(name);
         r = decode(value_begin, value_size, &value);
+        if (parameter == PARAMETER_CLIENT_SECRET || parameter == PARAMETER_PASSWORD ||
+            parameter == PARAMETER_USERNAME)
+                secret_wipe(value_begin, value_size);
         if (r)
                 return r;
         if (parameter == _PARAMETER_N)
@@ -153,27 +156,26 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
 
         form->seen[parameter] = true;
         form->values[parameter] = value;
-        if (parameter == PARAMETER_CLIENT_SECRET || parameter == PARAMETER_PASSWORD)
-                secret_wipe(value_begin, value_size);
         return 0;
 }
 
+/* Goes on to the end whatever it finds, since a secret may be there. */
 static int form_parse(struct form *form, char *bytes, size_t size)
 {
         size_t begin = 0;
-        int r;
+        int r, first = 0;
 
         for (size_t i = 0; i <= size; i++) {
                 if (i < size && bytes[i] != '&')
                         continue;
                 if (i > begin) {
                         r = form_take_pair(form, bytes + begin, i - begin);
-                        if (r)
-                                return r;
+                        if (r && !first)
+                                first = r;
                 }
                 begin = i + 1;
         }
-        return 0;
+        return first;
 }
 
 static int take_grant_type(const struct form *form, enum request_source source)

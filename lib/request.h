@@ -54,7 +54,7 @@ void request_deinit(struct token_request *request);
 
 /*
  * Reads a form. `form` is rewritten in place and must live as long as the request; what was in
- * client_secret and password is wiped from it. 0, or a reason:
+ * client_secret, username and password is wiped from it, whatever the outcome. 0, or a reason:
  * MALFORMED_ESCAPE, REPEATED_PARAMETER, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
  * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT, BAD_SCOPE,
  * BAD_MIN_TTL.

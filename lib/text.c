@@ -48,6 +48,19 @@ static size_t utf8_sequence(const uint8_t *in, size_t left)
         return size;
 }
 
+bool text_is_utf8(struct text text)
+{
+        const uint8_t *in = (const uint8_t *)text.bytes;
+        size_t size;
+
+        for (size_t left = text.size; left > 0; left -= size, in += size) {
+                size = utf8_sequence(in, left);
+                if (size == 0)
+                        return false;
+        }
+        return true;
+}
+
 bool text_is_plain_utf8(struct text text)
 {
         const uint8_t *in = (const uint8_t *)text.bytes;

@@ -22,6 +22,8 @@ static inline bool text_equal(struct text a, struct text b)
 /* Bytewise, a prefix before what it begins. */
 int text_compare(struct text a, struct text b);
 
-/* Well-formed UTF-8 (no overlong forms, no surrogates, nothing past U+10FFFF) in which no control
- * character (C0, DEL, C1) occurs. */
+/* Well-formed UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF. */
+bool text_is_utf8(struct text text);
+
+/* Well-formed UTF-8 in which no control character (C0, DEL, C1) occurs. */
 bool text_is_plain_utf8(struct text text);
