@@ -17,7 +17,7 @@ struct list {
 
 #define LIST_INIT(x) ((struct list){.prev = &(x), .next = &(x)})
 
-#define list_entry(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
+#define list_entry(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A request is judged when it is complete: its credentials count as they were then. Then the first
+ * rule that fits decides whether it waits, and what becomes of it afterwards. A token is minted at
+ * the moment of the answer, so that what was held and then reset gets a normal one, and serials
+ * tell the order of answers.
+ */
+
+#include "endpoint.h"
+
+#include <sys/socket.h>
+#include <time.h>
+
+#include "error.h"
+#include "reply.h"
+#include "request.h"
+
+static const struct rule normal; /* what a request without a rule goes by */
+
+static const struct rule *rule_of(const struct request *request)
+{
+        return request->rule ? request->rule : &normal;
+}
+
+static bool is_counted(const struct request *request)
+{
+        return request->counted && request->epoch == request->server->stats.epoch;
+}
+
+/* Begins a member of the token answer, unless the rule leaves it out. */
+static bool begin_member(struct text *body, unsigned omit, unsigned bit, const char *name)
+{
+        if (omit & bit)
+                return false;
+        text_append_str(body, body->bytes.size > 1 ? ",\"" : "\"");
+        text_append_str(body, name);
+        text_append_str(body, "\":");
+        return true;
+}
+
+static int write_token(const struct request *request, struct text *body)
+{
+        const struct rule *rule = rule_of(request);
+        const struct grant *grant = &request->grant;
+        struct mint *mint = &request->server->mint;
+        int64_t lifetime_s = rule->lifetime.given ? rule->lifetime.value
+                                                  : request->server->options->lifetime_s;
+        struct mint_order order = {
+                .tenant = grant->tenant,
+                .client_id = grant->client_id,
+                .kind = grant->kind,
+                .subject = grant->subject,
+                .scope = grant->scope,
+                .now_s = time(NULL),
+                .lifetime_s = rule->jwt_lifetime.given ? rule->jwt_lifetime.value : lifetime_s,
+                .repeat = rule->repeat_token,
+        };
+        int r;
+
+        text_append_str(body, "{");
+        if (begin_member(body, rule->omit, RULE_OMIT_ACCESS_TOKEN, "access_token")) {
+                text_append_str(body, "\"");
+                r = mint_token(mint, &order, body);
+                if (r)
+                        return error_trace(r);
+                text_append_str(body, "\"");
+        }
+        if (begin_member(body, rule->omit, RULE_OMIT_TOKEN_TYPE, "token_type"))
+                text_append_json(body, rule->token_type ? rule->token_type : "Bearer");
+        if (begin_member(body, rule->omit, RULE_OMIT_EXPIRES_IN, "expires_in")) {
+                if (rule->expires_in_json)
+                        text_append_str(body, rule->expires_in_json);
+                else
+                        text_append_number(body, lifetime_s);
+        }
+        if (begin_member(body, rule->omit, RULE_OMIT_SCOPE, "scope"))
+                text_append_json(body, rule->granted_scope ? rule->granted_scope : grant->scope);
+        text_append_str(body, "}");
+        return error_trace(body->error);
+}
+
+static int write_normal(struct request *request, struct reply *reply)
+{
+        const struct grant *grant = &request->grant;
+        int r;
+
+        if (grant->error) {
+                reply_error(reply, grant->status, grant->error, grant->description);
+                reply->allow = grant->status == 405 ? "POST" : NULL;
+                return 0;
+        }
+        reply->status = 200;
+        reply->content_type = "application/json";
+        r = write_token(request, &reply->body);
+        if (r)
+                return error_trace(r);
+        if (is_counted(request))
+                stats_mint(&request->server->stats);
+        return 0;
+}
+
+static void write_literal(const struct rule *rule, struct reply *reply)
+{
+        unsigned status = rule->status.given ? (unsigned)rule->status.value : 0;
+
+        if (rule->error) {
+                reply_error(reply, status ? status : 400, rule->error, rule->error_description);
+                return;
+        }
+        reply->status = status ? status : 200;
+        text_append(&reply->body, rule->body.bytes.bytes, rule->body.bytes.size);
+        reply->fill_bytes = rule->body_size.given ? (uint64_t)rule->body_size.value : 0;
+        if (reply->body.bytes.size || reply->fill_bytes)
+                reply->content_type = "application/json";
+}
+
+/* Ends the connection with an RST, which dissolving a TCP association does at once. */
+static enum MHD_Result cut(struct request *request)
+{
+        static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+        const union MHD_ConnectionInfo *info;
+
+        info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        (void)connect(info->connect_fd, &nowhere, sizeof(nowhere));
+        if (is_counted(request))
+                request->server->stats.cut++;
+        request->state = REQUEST_ANSWERED;
+        return MHD_NO;
+}
+
+static enum MHD_Result answer(struct request *request)
+{
+        const struct rule *rule = rule_of(request);
+        struct reply reply = {.body = TEXT_INIT};
+        int r = 0;
+
+        if (rule->close)
+                return cut(request);
+        if (rule_is_literal(rule))
+                write_literal(rule, &reply);
+        else
+                r = write_normal(request, &reply);
+        if (r) {
+                text_deinit(&reply.body);
+                return MHD_NO;
+        }
+
+        if (rule->content_type)
+                reply.content_type = rule->content_type;
+        reply.headers = rule->headers;
+        if (rule->close_after_headers)
+                reply.delivery = REPLY_CUT;
+        if (rule->trickle_ms.given) {
+                reply.delivery = REPLY_TRICKLE;
+                reply.trickle_ms = (uint64_t)rule->trickle_ms.value;
+        }
+        if (is_counted(request))
+                stats_answer(&request->server->stats, reply.status);
+        return reply_send(&reply, request);
+}
+
+static int judge(struct request *request)
+{
+        struct server *server = request->server;
+        struct grant_request facts = {
+                .method = request->method,
+                .content_type = request_header(request, "Content-Type"),
+                .authorization = request_header(request, "Authorization"),
+                .body = request->body.bytes,
+                .body_bytes = request->body.size,
+                .body_too_long = request->body_too_long,
+        };
+        struct stats_request seen = {
+                .method = request->method,
+                .path = request->path,
+                .query = request->query,
+                .http_version = request->version,
+                .content_type = facts.content_type,
+                .user_agent = request_header(request, "User-Agent"),
+                .body = request->body.bytes,
+                .body_bytes = request->body.size,
+        };
+        int r;
+
+        r = grant_judge(&request->grant, &facts, server->options, &server->clients);
+        if (r)
+                return error_trace(r);
+        request->counted = true;
+        request->epoch = server->stats.epoch;
+        r = stats_receive(&server->stats, &seen, request->grant.label);
+        if (r)
+                return error_trace(r);
+        server_mark_connection(request->connection, &server->stats);
+        return 0;
+}
+
+enum MHD_Result endpoint_receive(struct request *request)
+{
+        enum request_wait wait = REQUEST_WAIT_NONE;
+        uint64_t due_ms = PAUSE_FOREVER;
+        const struct rule *rule;
+
+        if (!grant_parse_path(&request->grant, request->path)) {
+                struct reply reply = {.body = TEXT_INIT};
+
+                reply_error(&reply, 404, "not_found", "there is nothing at this path");
+                return reply_send(&reply, request);
+        }
+        if (judge(request))
+                return MHD_NO;
+
+        request->rule = rules_match(&request->server->rules, request->grant.tenant,
+                                    request->grant.label);
+        rule = rule_of(request);
+        if (rule->hold) {
+                wait = REQUEST_WAIT_HELD;
+        } else if (rule->stall) {
+                wait = REQUEST_WAIT_STALLED;
+        } else if (rule->delay_ms.given) {
+                wait = REQUEST_WAIT_DELAYED;
+                due_ms = pause_now_ms() + (uint64_t)rule->delay_ms.value;
+        }
+        if (wait == REQUEST_WAIT_NONE)
+                return answer(request);
+        return request_wait(request, wait, due_ms) ? MHD_YES : MHD_NO;
+}
+
+enum MHD_Result endpoint_resume(struct request *request)
+{
+        request_wake(request);
+        if (request->server->pauses.closed || request->pause.client_gone)
+                return MHD_NO;
+        return answer(request);
+}
+
+void endpoint_finish(struct request *request)
+{
+        if (!is_counted(request))
+                return;
+        stats_finish(&request->server->stats);
+        if (request->state == REQUEST_WAITING)
+                request->server->stats.abandoned++;
+}
+
+size_t endpoint_release(struct server *server, size_t limit)
+{
+        size_t n = 0;
+
+        list_for_each_safe (it, &server->waiting) {
+                struct request *request = list_entry(it, struct request, waiting);
+
+                if (n == limit)
+                        break;
+                if (request->wait != REQUEST_WAIT_HELD)
+                        continue;
+                request_wake(request);
+                n++;
+        }
+        return n;
+}
+
+void endpoint_reset(struct server *server)
+{
+        list_for_each_safe (it, &server->waiting) {
+                struct request *request = list_entry(it, struct request, waiting);
+
+                rule_unref(request->rule);
+                request->rule = NULL;
+                request_wake(request);
+        }
+}
