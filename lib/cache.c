@@ -22,7 +22,7 @@
 #include "error.h"
 
 /* What malloc() keeps beside the two blocks of an entry, and its slots in buckets and heap. */
-#define ENTRY_OVERHEAD_BYTES (2 * 16 + sizeof(void *) + sizeof(struct timerheap_slot))
+#define ENTRY_OVERHEAD_BYTES (2 * (size_t)16 + sizeof(void *) + sizeof(struct timerheap_slot))
 
 static struct cache_entry *entry_of(struct list *link)
 {
@@ -93,7 +93,10 @@ static void drop(struct cache *cache, struct cache_entry **at)
 
 static void drop_entry(struct cache *cache, struct cache_entry *entry)
 {
-        drop(cache, find(cache, key_of(entry)));
+        struct cache_entry **at = find(cache, key_of(entry));
+
+        assert(*at == entry);
+        drop(cache, at);
 }
 
 void cache_deinit(struct cache *cache)
@@ -117,38 +120,51 @@ struct token *cache_lookup(struct cache *cache, struct grant_key key, uint64_t n
         return entry->token;
 }
 
-static void evict(struct cache *cache)
+static struct list *newer(struct cache *cache, struct list *link)
+{
+        return link->prev == &cache->queue ? cache->queue.prev : link->prev;
+}
+
+/* Makes room for, but not of, the entry `spared` (NULL: any may go), which is not the only one. */
+static void evict(struct cache *cache, const struct cache_entry *spared)
 {
         struct list *at = cache->hand ? cache->hand : cache->queue.prev;
 
-        for (int i = 0; i < CACHE_HAND_MAX && entry_of(at)->visited; i++) {
+        for (int i = 0; i < CACHE_HAND_MAX && (entry_of(at)->visited || entry_of(at) == spared);
+             i++) {
                 entry_of(at)->visited = false;
-                at = at->prev == &cache->queue ? cache->queue.prev : at->prev;
+                at = newer(cache, at);
         }
+        if (entry_of(at) == spared)
+                at = newer(cache, at);
         cache->hand = at; /* drop() moves it on to the next newer one */
         drop_entry(cache, entry_of(at));
 }
 
-static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_bytes)
+static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_bytes,
+                      const struct cache_entry *spared)
 {
         while (cache->n_entries + n_entries > cache->max_entries) {
                 cache->counters.evicted_entries++;
-                evict(cache);
+                evict(cache, spared);
         }
         while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes) {
                 cache->counters.evicted_memory++;
-                evict(cache);
+                evict(cache, spared);
         }
 }
 
 static void replace(struct cache *cache, struct cache_entry *entry, struct token *token)
 {
-        cache->memory_bytes -= token_memory(entry->token);
-        cache->memory_bytes += token_memory(token);
-        token_unref(entry->token);
+        struct token *const old = entry->token;
+
         entry->token = token_ref(token);
+        cache->memory_bytes -= token_memory(old);
+        cache->memory_bytes += token_memory(token);
+        token_unref(old); /* after the new one was taken, which it may be */
         (void)timerheap_set(&cache->expiries, &entry->expiry, token->expires_at_ms);
         cache->counters.replaced++;
+        make_room(cache, 0, 0, entry);
 }
 
 static int insert(struct cache *cache, struct grant_key key, struct token *token)
@@ -158,7 +174,7 @@ static int insert(struct cache *cache, struct grant_key key, struct token *token
         entry = malloc(sizeof(*entry) + key.size);
         if (!entry)
                 return error_trace(-ENOMEM);
-        make_room(cache, 1, memory_for(key.size, token));
+        make_room(cache, 1, memory_for(key.size, token), NULL);
 
         bucket = &cache->buckets[key.hash & cache->mask];
         *entry = (struct cache_entry){
@@ -192,7 +208,6 @@ int cache_store(struct cache *cache, struct grant_key key, struct token *token)
         if (!entry)
                 return error_trace(insert(cache, key, token));
         replace(cache, entry, token);
-        make_room(cache, 0, 0);
         return 0;
 }
 

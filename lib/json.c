@@ -2,10 +2,10 @@
 
 /*
  * Told to be strict, json-c still takes what RFC 8259 does not have: of a name that occurs twice it
- * keeps the last value, of a name with a NUL in it what is before; NaN, Infinity, -01 and 1. are
- * numbers to it; and it lets control characters and bad UTF-8 through. One pass over the text, once
- * json-c has found it well-formed, settles it: the members of the outermost object must be as many
- * as json-c kept, and the rest is looked for where it can be.
+ * keeps the last value, of a name with a NUL in it what is before; NaN, Infinity, 00, -.5 and 1.
+ * are numbers to it; and it lets control characters and bad UTF-8 through. One pass over the text,
+ * once json-c has found it well-formed, settles it: the members of the outermost object must be as
+ * many as json-c kept, and the rest is looked for where it can be.
  */
 
 #include "json.h"
@@ -21,14 +21,15 @@ static bool is_digit(char c)
         return c >= '0' && c <= '9';
 }
 
-/* Whether what begins here, outside of a string, is of no number and no word that JSON has. An
+/* Whether what stands here, outside of a string, is of no number and no word that JSON has. An
  * object's text has something before and behind all that this looks at. */
 static bool is_lax(const char *at)
 {
-        if (*at == '-')
-                return at[1] == '0' && is_digit(at[2]) && at[-1] != 'e' && at[-1] != 'E';
+        if (*at == '0') /* but in an exponent zeros may lead */
+                return is_digit(at[1]) && strchr("-:[, \t\r\n", at[-1]) &&
+                       !(at[-1] == '-' && (at[-2] == 'e' || at[-2] == 'E'));
         if (*at == '.')
-                return !is_digit(at[1]);
+                return !is_digit(at[-1]) || !is_digit(at[1]);
         return *at >= 'A' && *at <= 'Z' && *at != 'E';
 }
 
@@ -110,13 +111,14 @@ static void wipe_strings(json_object *value)
                 secret_wipe((char *)json_object_get_string(value),
                             (size_t)json_object_get_string_len(value));
                 break;
-        case json_type_object:
+        case json_type_object: {
                 json_object_object_foreach(value, name, member)
                 {
                         (void)name;
                         wipe_strings(member);
                 }
                 break;
+        }
         case json_type_array:
                 for (size_t i = 0; i < json_object_array_length(value); i++)
                         wipe_strings(json_object_array_get_idx(value, i));

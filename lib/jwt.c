@@ -41,9 +41,10 @@ static int decode_base64url(struct secret *ret, struct text text)
                 else if (base64.bytes[i] == '_')
                         base64.bytes[i] = '/';
         }
+        /* It skips space at both ends, and then decodes less. */
         if (padding == 3 ||
             EVP_DecodeBlock((unsigned char *)ret->bytes, (const unsigned char *)base64.bytes,
-                            (int)base64.size) < 0) {
+                            (int)base64.size) != (int)(base64.size / 4 * 3)) {
                 r = JWT_E_NO_LIFETIME;
                 goto out;
         }

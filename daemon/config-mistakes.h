@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The mistakes found in a configuration file: collected in the order they are found in, printed in
+ * the order of their lines.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* More than these are counted, not kept: nobody reads on. */
+#define CONFIG_MISTAKES_MAX 1000
+
+struct config_mistake {
+        int line;     /* 0: of the file as a whole */
+        size_t order; /* among those found */
+        char *text;   /* owned */
+};
+
+struct config_mistakes {
+        struct config_mistake *list; /* owned */
+        size_t n;                    /* kept */
+        size_t capacity;
+        size_t n_found; /* kept or not */
+};
+
+#define CONFIG_MISTAKES_INIT ((struct config_mistakes){.list = NULL})
+
+void config_mistakes_deinit(struct config_mistakes *mistakes);
+
+/*
+ * Notes a mistake: what is wrong and what was expected, without the file's name and the line. 0 or
+ * -ENOMEM; so a reader that has found one ends with `return config_mistakes_add(…)`.
+ */
+int config_mistakes_add(struct config_mistakes *mistakes, int line, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* Prints all of them, one a line, sorted by line. */
+void config_mistakes_print(struct config_mistakes *mistakes, const char *path, FILE *errors);
