@@ -45,7 +45,8 @@ static size_t count_members(struct text text)
 
                 if (in_string) {
                         if ((unsigned char)c < 0x20 ||
-                            strncmp(text.bytes + i, nul, sizeof(nul) - 1) == 0)
+                            (text.size - i >= sizeof(nul) - 1 &&
+                             memcmp(text.bytes + i, nul, sizeof(nul) - 1) == 0))
                                 return SIZE_MAX;
                         if (c == '\\')
                                 i++;

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The configuration reader on any bytes. Beyond not crashing and not leaking: it accepts without a
+ * word or refuses with one, and what we take out of the text is what libconfig finds missing. No
+ * file is touched (names of groups are looked up).
+ */
+
+#include "../../daemon/config.h"
+
+#include <stdbool.h>
+
+#include "fuzz.h"
+
+/* Said alone, where what was taken out of the text does not fit what libconfig has found in it. */
+#define MISMATCH "fuzz.conf: cannot be understood"
+
+const char *__lsan_default_suppressions(void);
+
+/* libconfig 1.5 loses a string that it has just read when what follows it is a syntax error. */
+const char *__lsan_default_suppressions(void)
+{
+        return "leak:strbuf_append\nleak:libconfig_yylex\n";
+}
+
+/* What others rely on in a configuration that was accepted. */
+static void check(const struct config *config)
+{
+        const struct settings *settings = &config->settings;
+
+        must(settings->n_clients > 0 && config->n_listeners > 0);
+        must(settings->max_entries > 0 && settings->max_waiters_per_flight > 0);
+        must(settings->max_waiters_per_flight <= settings->max_waiters);
+        must(settings->max_in_flight > 0);
+        must(settings->max_in_flight <= settings->max_in_flight_total);
+        must(config->upstream.connect_timeout_ms > 0);
+        must(config->upstream.connect_timeout_ms <= config->upstream.timeout_ms);
+        must(settings->max_token_bytes <= config->upstream.max_response_bytes);
+        must(config->log_level <= LOG_LEVEL_DEBUG);
+        for (size_t i = 0; i < settings->n_clients; i++) {
+                const struct client_settings *client = &settings->clients[i];
+                const struct secret_source *source = &config->secrets[i];
+
+                must(client->name && client->client_id && client->identity > 0);
+                must(client->token_url[AUDIENCE_USER] || client->token_url[AUDIENCE_CUSTOMER]);
+                must(source->line > 0);
+                must(source->kind == SECRET_KIND_INLINE ? source->value.size > 0
+                                                        : source->where != NULL);
+        }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        struct config *config = NULL;
+        char *said = NULL;
+        size_t said_size;
+        FILE *errors;
+        int r;
+
+        errors = open_memstream(&said, &said_size);
+        must(errors);
+        /* The first byte, which no sensible file begins with, also decides who can read it. */
+        r = config_parse(&config, "fuzz.conf", (const char *)data, size,
+                         size == 0 || data[0] != '\t', errors);
+        must(fclose(errors) == 0);
+
+        must((r == 0) == (said_size == 0));
+        must((r == 0) == (config != NULL));
+        must(r >= 0);
+        must(strncmp(said, MISMATCH, strlen(MISMATCH)) != 0);
+        if (config)
+                check(config);
+        config_free(config);
+        free(said);
+        return 0;
+}

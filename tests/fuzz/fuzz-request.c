@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The parser of what callers send. The first byte says what the rest is: 'b' a body, 'a' an
+ * Authorization header, a newline, and a query; anything else a query.
+ */
+
+#include "fuzz.h"
+
+#include "grant.h"
+#include "request.h"
+
+static bool is_documented(int r)
+{
+        switch (r) {
+        case 0:
+        case REASON_MALFORMED_ESCAPE:
+        case REASON_REPEATED_PARAMETER:
+        case REASON_MISSING_GRANT_TYPE:
+        case REASON_UNSUPPORTED_GRANT_TYPE:
+        case REASON_MISSING_SUBJECT:
+        case REASON_AMBIGUOUS_SUBJECT:
+        case REASON_EMPTY_SUBJECT:
+        case REASON_LONG_SUBJECT:
+        case REASON_BAD_SUBJECT:
+        case REASON_BAD_SCOPE:
+        case REASON_BAD_MIN_TTL: return true;
+        default: return false;
+        }
+}
+
+static bool lies_in(struct text text, const char *bytes, size_t size)
+{
+        return text.size == 0 ||
+               (text.bytes >= bytes && text.size <= size && text.bytes - bytes >= 0 &&
+                (size_t)(text.bytes - bytes) <= size - text.size);
+}
+
+static int hex_value(char c)
+{
+        static const char digits[] = "0123456789abcdefABCDEF";
+        const char *digit = c ? strchr(digits, c) : NULL;
+
+        if (!digit)
+                return -1;
+        return (int)(digit - digits) < 16 ? (int)(digit - digits) : (int)(digit - digits) - 6;
+}
+
+/* Whether the encoded name reads as `wanted` once decoded; written apart from what it checks. */
+static bool name_is(struct text encoded, const char *wanted)
+{
+        size_t i = 0;
+
+        for (; *wanted; wanted++, i++) {
+                char c;
+
+                if (i >= encoded.size)
+                        return false;
+                c = encoded.bytes[i];
+                if (c == '+')
+                        c = ' ';
+                if (c == '%') {
+                        int high, low;
+
+                        if (encoded.size - i < 3)
+                                return false;
+                        high = hex_value(encoded.bytes[i + 1]);
+                        low = hex_value(encoded.bytes[i + 2]);
+                        if (high < 0 || low < 0)
+                                return false;
+                        c = (char)(high * 16 + low);
+                        i += 2;
+                }
+                if (c != *wanted)
+                        return false;
+        }
+        return i == encoded.size;
+}
+
+/* Whatever became of the request, no secret is left where it was in the form. */
+static void check_wiped(const char *before, const char *after, size_t size)
+{
+        size_t begin = 0;
+
+        for (size_t i = 0; i <= size; i++) {
+                const char *equals;
+                struct text name;
+
+                if (i < size && before[i] != '&')
+                        continue;
+                equals = i > begin ? memchr(before + begin, '=', i - begin) : NULL;
+                name = (struct text){before + begin,
+                                     equals ? (size_t)(equals - before) - begin : 0};
+                if (name_is(name, "client_secret") || name_is(name, "password") ||
+                    name_is(name, "username"))
+                        for (size_t at = begin + name.size + 1; at < i; at++)
+                                must(after[at] == '\0');
+                begin = i + 1;
+        }
+}
+
+static void check_scope(struct text scope)
+{
+        char copy[REQUEST_SCOPE_MAX_BYTES];
+        size_t size = scope.size;
+
+        must(scope.size <= REQUEST_SCOPE_MAX_BYTES);
+        if (scope.size == 0)
+                return;
+        memcpy(copy, scope.bytes, scope.size);
+        must(scope_canonicalise(copy, &size) == 0);
+        must(text_equal((struct text){copy, size}, scope));
+        must(scope.bytes[0] != ' ' && scope.bytes[scope.size - 1] != ' ');
+}
+
+/* What we would send to the issuer for the request reads as the same request. */
+static void check_form(const struct grant *grant)
+{
+        struct secret client_secret = SECRET_INIT(0), form = SECRET_INIT(0);
+        struct token_request again;
+
+        must(secret_assign(&client_secret, "s&=%+ \xff", 7) == 0);
+        must(grant_form(&form, grant, "id&=%+ ", &client_secret) == 0);
+        request_init(&again);
+        must(request_parse(&again, form.bytes, form.size, REQUEST_BODY) == 0);
+        must(again.subject_kind == grant->subject_kind);
+        must(text_equal(again.subject, grant->subject));
+        must(text_equal(again.scope, grant->scope));
+        must(text_equal(again.client, TEXT("id&=%+ ")));
+        must(again.secret_sent);
+        request_deinit(&again);
+        secret_deinit(&form);
+        secret_deinit(&client_secret);
+}
+
+static void check_grant(const struct token_request *request)
+{
+        static const uint8_t hash_key[SIPHASH_KEY_BYTES] = {0};
+        const struct text scope = request->scope.size > 0 ? request->scope : TEXT("default");
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+        struct grant grant;
+        struct grant_key key;
+
+        key = grant_key_make(buffer, hash_key, 42, request, scope);
+        must(key.size <= sizeof(buffer));
+        grant = grant_of_key(key);
+        must(grant.identity == 42 && grant.subject_kind == request->subject_kind);
+        must(text_equal(grant.subject, request->subject) && text_equal(grant.scope, scope));
+        check_form(&grant);
+}
+
+static void parse_form(struct token_request *request, const char *bytes, size_t size,
+                       enum request_source source)
+{
+        char *const form = copy_exactly(bytes, size);
+        int r;
+
+        r = request_parse(request, form, size, source);
+        must(is_documented(r));
+        check_wiped(bytes, form, size);
+        if (r == 0) {
+                must(request->subject_kind < _SUBJECT_KIND_N);
+                must(request->subject.size >= 1);
+                must(request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+                must(text_is_plain_utf8(request->subject));
+                must(lies_in(request->subject, form, size));
+                must(lies_in(request->scope, form, size));
+                must(lies_in(request->client, form, size));
+                must(request->min_ttl_ms <= UINT64_C(999999999) * 1000);
+                check_scope(request->scope);
+                check_grant(request);
+        }
+        request_deinit(request);
+        free(form);
+}
+
+static void parse_authorization(struct token_request *request, const char *bytes, size_t size)
+{
+        const struct secret *basic = &request->basic;
+        char *header = malloc(size + 1);
+        int r;
+
+        must(header);
+        memcpy(header, bytes, size);
+        header[size] = '\0';
+        r = request_authorization(request, header);
+        must(r == 0 || r == REASON_BAD_AUTHORIZATION);
+        if (r == 0) {
+                const struct text raw = request->basic_client_raw, decoded = request->basic_client;
+
+                must(lies_in(raw, basic->bytes, basic->size));
+                must(lies_in(decoded, basic->bytes, basic->size));
+                must((raw.size == 0) == (decoded.size == 0) && decoded.size <= raw.size);
+                must(raw.size == 0 || !memchr(raw.bytes, ':', raw.size));
+                must(raw.size == 0 || strncasecmp(header, "basic", 5) == 0);
+        }
+        free(header);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        const char *bytes = (const char *)data + 1;
+        enum request_source source = REQUEST_QUERY;
+        struct token_request request;
+
+        if (size-- == 0)
+                return 0;
+        request_init(&request);
+        if (data[0] == 'b') {
+                source = REQUEST_BODY;
+        } else if (data[0] == 'a') {
+                const char *newline = memchr(bytes, '\n', size);
+                const size_t header_size = newline ? (size_t)(newline - bytes) : size;
+
+                parse_authorization(&request, bytes, header_size);
+                bytes += header_size + (newline ? 1 : 0);
+                size -= header_size + (newline ? 1 : 0);
+        }
+        parse_form(&request, bytes, size, source);
+        return 0;
+}

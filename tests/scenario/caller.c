@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "caller.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static size_t append(char *form, size_t at, const char *name, struct text value)
+{
+        static const char digits[] = "0123456789abcdef";
+
+        if (at > 0)
+                form[at++] = '&';
+        at = (size_t)(stpcpy(form + at, name) - form);
+        form[at++] = '=';
+        for (size_t i = 0; i < value.size; i++) {
+                form[at++] = '%';
+                form[at++] = digits[(unsigned char)value.bytes[i] >> 4];
+                form[at++] = digits[value.bytes[i] & 0xf];
+        }
+        return at;
+}
+
+void caller_make_request(struct caller *caller, const struct client_settings *client,
+                         const struct wish *wish)
+{
+        char digits[24];
+        size_t size = 0;
+
+        assert_true(3 * (wish->subject.size + (wish->scope ? strlen(wish->scope) : 0)) + 200 <
+                    sizeof(caller->form));
+        size = append(caller->form, size, "client_id", TEXT(client->name));
+        size = append(caller->form, size, subject_kind_parameter(wish->kind), wish->subject);
+        if (wish->scope)
+                size = append(caller->form, size, "scope", TEXT(wish->scope));
+        if (wish->min_ttl_s) {
+                (void)snprintf(digits, sizeof(digits), "%" PRIu64, wish->min_ttl_s);
+                size = append(caller->form, size, "min_ttl", TEXT(digits));
+        }
+        request_init(&caller->request);
+        assert_int_equal(request_parse(&caller->request, caller->form, size, REQUEST_QUERY), 0);
+        caller->matter = (struct subject_matter){
+                .client_id = TEXT(client->client_id),
+                .kind = wish->kind,
+                .subject = caller->request.subject,
+                .scope = wish->scope             ? caller->request.scope
+                         : client->default_scope ? TEXT(client->default_scope)
+                                                 : (struct text){},
+        };
+}
+
+void assert_waits(const struct caller *caller)
+{
+        assert_true(caller->waits);
+        assert_int_equal(caller->n_replies, 0);
+}
+
+void assert_token(const struct caller *caller, uint64_t serial)
+{
+        assert_false(caller->waits);
+        assert_int_equal(caller->n_replies, 1);
+        assert_int_equal(caller->reason, REASON_NONE);
+        assert_int_equal(caller->serial, serial);
+}
+
+void assert_hit(const struct caller *caller, uint64_t serial)
+{
+        assert_token(caller, serial);
+        assert_int_equal(caller->cache_status, CACHE_STATUS_HIT);
+        assert_int_equal(caller->answered_at_ms, caller->asked_at_ms);
+        assert_false(caller->collapsed);
+}
+
+void assert_reason(const struct caller *caller, enum reason reason)
+{
+        assert_false(caller->waits);
+        assert_int_equal(caller->n_replies, 1);
+        assert_int_equal(caller->reason, reason);
+        assert_int_equal(caller->serial, 0);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* One caller: what it asks for, the waiter it lends to the broker, and what it was answered. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker.h"
+#include "script.h"
+
+/* What a caller asks for. */
+struct wish {
+        size_t client;
+        enum subject_kind kind;
+        struct text subject;
+        const char *scope; /* NULL: the client's default */
+        uint64_t min_ttl_s;
+};
+
+struct caller {
+        struct waiter waiter;
+        struct token_request request;
+        char form[1024];
+        struct subject_matter matter; /* what a token for this caller must be for */
+        uint64_t asked_at_ms;
+        bool waits;
+        bool collapsed; /* from here on: what it was answered last */
+        unsigned int n_replies;
+        enum reason reason;
+        enum cache_status cache_status;
+        uint64_t serial; /* of the token; 0: there was none */
+        uint64_t expires_at_ms;
+        uint64_t answered_at_ms;
+};
+
+/* Makes the request, by way of the form that a caller would send. */
+void caller_make_request(struct caller *caller, const struct client_settings *client,
+                         const struct wish *wish);
+
+/* What a reply must be. */
+void assert_hit(const struct caller *caller, uint64_t serial);
+void assert_waits(const struct caller *caller);
+void assert_token(const struct caller *caller, uint64_t serial);
+void assert_reason(const struct caller *caller, enum reason reason);

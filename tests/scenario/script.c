@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "script.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct {
+        enum reason transport;
+        unsigned int status;
+        const char *body;
+        enum reason reason;
+} endings[_ENDING_N] = {
+        [ENDING_TOKEN] = {.status = 200},
+        [ENDING_TOKEN_WITH_SCOPE] = {.status = 200},
+        [ENDING_SUBJECT_REFUSED] = {.status = 400,
+                                    .body = "{\"error\":\"invalid_grant\"}",
+                                    .reason = REASON_SUBJECT_REFUSED},
+        [ENDING_SCOPE_REFUSED] = {.status = 400,
+                                  .body = "{\"error\":\"invalid_scope\"}",
+                                  .reason = REASON_SCOPE_REFUSED},
+        [ENDING_CREDENTIALS_REFUSED] = {.status = 401,
+                                        .body = "{\"error\":\"invalid_client\"}",
+                                        .reason = REASON_CREDENTIALS_REFUSED},
+        [ENDING_CLIENT_UNAUTHORIZED] = {.status = 400,
+                                        .body = "{\"error\":\"unauthorized_client\"}",
+                                        .reason = REASON_CLIENT_UNAUTHORIZED},
+        [ENDING_THROTTLED] = {.status = 429, .body = "", .reason = REASON_ISSUER_THROTTLES},
+        [ENDING_ERROR] = {.status = 500, .body = "oops", .reason = REASON_ISSUER_ERROR},
+        [ENDING_GARBAGE] = {.status = 200,
+                            .body = "<html>Welcome</html>",
+                            .reason = REASON_ANSWER_UNUSABLE},
+        [ENDING_UNREACHABLE] = {.transport = REASON_ISSUER_UNREACHABLE,
+                                .reason = REASON_ISSUER_UNREACHABLE},
+        [ENDING_TIMEOUT] = {.transport = REASON_ISSUER_TIMEOUT, .reason = REASON_ISSUER_TIMEOUT},
+        [ENDING_CUT] = {.transport = REASON_ISSUER_CUT, .reason = REASON_ISSUER_CUT},
+};
+
+bool ending_is_token(enum ending ending)
+{
+        return endings[ending].reason == REASON_NONE;
+}
+
+bool ending_is_refusal(enum ending ending)
+{
+        return ending == ENDING_SUBJECT_REFUSED || ending == ENDING_SCOPE_REFUSED;
+}
+
+enum reason ending_reason(enum ending ending)
+{
+        return endings[ending].reason;
+}
+
+static int hex_value(char c)
+{
+        static const char digits[] = "0123456789ABCDEF";
+        const char *digit = c ? strchr(digits, c) : NULL;
+
+        assert_non_null(digit);
+        return (int)(digit - digits);
+}
+
+/* Decodes in place; what we send has percent signs in their one canonical form, and no plus. */
+static struct text decode(char *bytes, size_t size)
+{
+        size_t out = 0;
+
+        for (size_t in = 0; in < size; in++) {
+                assert_int_not_equal(bytes[in], '+');
+                if (bytes[in] != '%') {
+                        bytes[out++] = bytes[in];
+                        continue;
+                }
+                assert_true(size - in >= 3);
+                bytes[out++] = (char)(hex_value(bytes[in + 1]) << 4 | hex_value(bytes[in + 2]));
+                in += 2;
+        }
+        return (struct text){bytes, out};
+}
+
+static void take_pair(struct fetch *fetch, char *pair, size_t size, unsigned int *seen)
+{
+        char *equals = memchr(pair, '=', size);
+        const struct {
+                const char *name;
+                struct text *value;
+        } parameters[] = {
+                {"grant_type", NULL},
+                {"client_id", &fetch->matter.client_id},
+                {"client_secret", &fetch->client_secret},
+                {"scope", &fetch->matter.scope},
+                {"subject_username", &fetch->matter.subject},
+                {"subject_userid", &fetch->matter.subject},
+                {"subject_email", &fetch->matter.subject},
+        };
+        struct text name, value;
+
+        assert_non_null(equals);
+        name = (struct text){pair, (size_t)(equals - pair)};
+        value = decode(equals + 1, size - name.size - 1);
+        for (unsigned int i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+                if (!text_equal(name, TEXT(parameters[i].name)))
+                        continue;
+                assert_false(*seen & 1U << i);
+                *seen |= 1U << i;
+                if (i >= 4)
+                        fetch->matter.kind = i - 4;
+                if (parameters[i].value)
+                        *parameters[i].value = value;
+                else
+                        assert_true(text_equal(value, TEXT("password")));
+                return;
+        }
+        fail_msg("the issuer was sent an unknown parameter: %.*s", (int)name.size, name.bytes);
+}
+
+void script_read_form(struct fetch *fetch)
+{
+        char *at = fetch->form.bytes, *const end = at + fetch->form.size;
+        unsigned int seen = 0;
+
+        while (at < end) {
+                char *stop = memchr(at, '&', (size_t)(end - at));
+
+                if (!stop)
+                        stop = end;
+                take_pair(fetch, at, (size_t)(stop - at), &seen);
+                at = stop + 1;
+        }
+        assert_int_equal(seen & 0xf, 0xf);
+        assert_int_equal(__builtin_popcount(seen >> 4), 1);
+}
+
+bool script_same_matter(const struct subject_matter *a, const struct subject_matter *b)
+{
+        return a->kind == b->kind && text_equal(a->client_id, b->client_id) &&
+               text_equal(a->subject, b->subject) && text_equal(a->scope, b->scope);
+}
+
+static char *put_hex(char *out, struct text text)
+{
+        static const char digits[] = "0123456789abcdef";
+
+        for (size_t i = 0; i < text.size; i++) {
+                *out++ = digits[(unsigned char)text.bytes[i] >> 4];
+                *out++ = digits[text.bytes[i] & 0xf];
+        }
+        *out++ = '.';
+        return out;
+}
+
+/* What a token begins with: hexadecimal, so that nothing in a subject can be mistaken for more. */
+static size_t put_matter(char *out, const struct subject_matter *matter)
+{
+        char *const begin = out;
+
+        out = put_hex(out, matter->client_id);
+        out = put_hex(out, TEXT(subject_kind_name(matter->kind)));
+        out = put_hex(out, matter->subject);
+        out = put_hex(out, matter->scope);
+        return (size_t)(out - begin);
+}
+
+struct fetch_result script_answer(char body[static SCRIPT_BODY_MAX_BYTES],
+                                  const struct fetch *fetch, uint64_t serial)
+{
+        static const char head[] = "{\"token_type\":\"bearer\",\"access_token\":\"";
+        struct fetch_result result = {
+                .transport = endings[fetch->ending].transport,
+                .status = endings[fetch->ending].status,
+        };
+        char *out = body, *const end = body + SCRIPT_BODY_MAX_BYTES;
+
+        if (!ending_is_token(fetch->ending)) {
+                if (endings[fetch->ending].body)
+                        result.body = TEXT(endings[fetch->ending].body);
+                return result;
+        }
+        out += snprintf(out, (size_t)(end - out), "%s", head);
+        out += put_matter(out, &fetch->matter);
+        out += snprintf(out, (size_t)(end - out),
+                        "%" PRIu64 ".%" PRIu64 "\",\"expires_in\":%" PRIu64, serial,
+                        fetch->sent_at_ms + fetch->lifetime_s * 1000, fetch->lifetime_s);
+        if (fetch->ending == ENDING_TOKEN_WITH_SCOPE)
+                out += snprintf(out, (size_t)(end - out), ",\"scope\":\"%.*s\"",
+                                (int)fetch->matter.scope.size, fetch->matter.scope.bytes);
+        out += snprintf(out, (size_t)(end - out), "}");
+        result.body = (struct text){body, (size_t)(out - body)};
+        return result;
+}
+
+void script_read_token(struct text token, const struct subject_matter *wanted, uint64_t *ret_serial,
+                       uint64_t *ret_expires_at_ms)
+{
+        char begin[SCRIPT_BODY_MAX_BYTES], rest[64] = "", *end;
+        const size_t size = put_matter(begin, wanted);
+
+        if (token.size <= size || memcmp(token.bytes, begin, size) != 0)
+                fail_msg("a token of another: %.*s instead of %.*s", (int)token.size, token.bytes,
+                         (int)size, begin);
+        assert_true(token.size - size < sizeof(rest));
+        memcpy(rest, token.bytes + size, token.size - size);
+        *ret_serial = strtoull(rest, &end, 10);
+        assert_int_equal(*end, '.');
+        *ret_expires_at_ms = strtoull(end + 1, &end, 10);
+        assert_int_equal(*end, '\0');
+}

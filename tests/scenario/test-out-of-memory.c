@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Every allocation of the core fails once, and once every one from some point on: each caller is
+ * answered all the same, with a token or a documented reason, and the core goes on when memory is
+ * back. Linked with --wrap for the functions below; nothing in the world itself allocates.
+ */
+
+#include "world.h"
+
+#include <errno.h>
+#include <json-c/json_tokener.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+struct json_tokener *__real_json_tokener_new_ex(int depth);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+struct json_tokener *__wrap_json_tokener_new_ex(int depth);
+
+static struct {
+        bool armed;
+        bool for_ever; /* all that follow fail too */
+        unsigned long until, n_failed;
+} shortage;
+
+static bool allocation_fails(void)
+{
+        if (!shortage.armed)
+                return false;
+        if (shortage.until > 0) {
+                shortage.until--;
+                return false;
+        }
+        if (shortage.n_failed > 0 && !shortage.for_ever)
+                return false;
+        shortage.n_failed++;
+        return true;
+}
+
+void *__wrap_malloc(size_t size)
+{
+        return allocation_fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+        return allocation_fails() ? NULL : __real_calloc(n, size);
+}
+
+struct json_tokener *__wrap_json_tokener_new_ex(int depth)
+{
+        return allocation_fails() ? NULL : __real_json_tokener_new_ex(depth);
+}
+
+static void begin_shortage(unsigned long after, bool for_ever)
+{
+        memset(&shortage, 0, sizeof(shortage));
+        shortage.until = after;
+        shortage.for_ever = for_ever;
+        shortage.armed = true;
+}
+
+/* Returns whether anything failed. */
+static bool end_shortage(void)
+{
+        shortage.armed = false;
+        return shortage.n_failed > 0;
+}
+
+static void assert_token_or(const struct caller *caller, enum reason reason)
+{
+        assert_false(caller->waits);
+        assert_int_equal(caller->n_replies, 1);
+        assert_true(caller->reason == REASON_NONE || caller->reason == reason ||
+                    caller->reason == REASON_OUT_OF_MEMORY);
+}
+
+static void finish_if_any(struct world *world, enum ending ending)
+{
+        if (world->n_fetches > 0)
+                world_finish(world, NULL, ending);
+}
+
+/* What happens to an application in a day. Each of its allocations is made to fail. */
+static void live_through_a_day(struct world *world)
+{
+        struct caller callers[4] = {};
+
+        for (int i = 0; i < 4; i++)
+                world_ask_user(world, &callers[i], i < 3 ? "anna" : "bert");
+        while (world->n_fetches > 0)
+                world_finish(world, NULL, ENDING_TOKEN_WITH_SCOPE);
+        for (int i = 0; i < 4; i++)
+                assert_token_or(&callers[i], REASON_NONE);
+
+        world_ask_user(world, &callers[0], "anna");
+        finish_if_any(world, ENDING_TOKEN);
+        assert_token_or(&callers[0], REASON_NONE);
+
+        world_advance(world, 3575 * SECONDS); /* spent */
+        world_ask_user(world, &callers[0], "anna");
+        finish_if_any(world, ENDING_TOKEN);
+        assert_token_or(&callers[0], REASON_NONE);
+
+        world_ask_user(world, &callers[0], "carl");
+        finish_if_any(world, ENDING_SUBJECT_REFUSED);
+        assert_token_or(&callers[0], REASON_SUBJECT_REFUSED);
+        world_advance(world, 10 * MINUTES);
+        world_ask_user(world, &callers[0], "dora");
+        finish_if_any(world, ENDING_ERROR);
+        assert_token_or(&callers[0], REASON_ISSUER_ERROR);
+}
+
+static void whichever_allocation_fails_every_caller_is_answered(void **state)
+{
+        (void)state;
+        for (int for_ever = 0; for_ever <= 1; for_ever++) {
+                unsigned long n = 0;
+                bool failed;
+
+                do {
+                        struct caller caller = {};
+                        struct world world;
+
+                        world_init(&world);
+                        world.starved = true;
+                        world_start(&world);
+                        begin_shortage(n++, for_ever);
+                        live_through_a_day(&world);
+                        failed = end_shortage();
+
+                        /* Memory is back, and so is the service. */
+                        world_advance(&world, 1 * HOURS);
+                        world_ask_user(&world, &caller, "anna");
+                        assert_waits(&caller);
+                        world_finish(&world, NULL, ENDING_TOKEN);
+                        assert_token(&caller, world.serial);
+                        world_ask_user(&world, &caller, "anna");
+                        assert_hit(&caller, world.serial);
+                        world_end(&world);
+                } while (failed);
+                assert_true(n > 20);
+                print_message("# %lu allocations\n", n - 1);
+        }
+}
+
+static void an_old_token_is_served_whichever_allocation_for_a_new_one_fails(void **state)
+{
+        unsigned long n = 0;
+        bool failed;
+
+        (void)state;
+        do {
+                struct caller caller = {};
+                struct world world;
+                uint64_t serial;
+
+                world_init(&world);
+                world.starved = true;
+                world_start(&world);
+                serial = world_prime(&world, "anna", 3600);
+                world_advance(&world, 3575 * SECONDS);
+                begin_shortage(n++, false);
+                world_ask_user(&world, &caller, "anna");
+                finish_if_any(&world, ENDING_TOKEN);
+                failed = end_shortage();
+                assert_false(caller.waits);
+                assert_int_equal(caller.reason, REASON_NONE);
+                assert_int_equal(caller.serial, failed ? serial : serial + 1);
+                world_end(&world);
+        } while (failed);
+        assert_true(n > 3);
+}
+
+static void hits_need_no_memory(void **state)
+{
+        struct caller caller = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world_start(&world);
+        (void)world_prime(&world, "anna", 3600);
+        begin_shortage(0, true);
+        for (int i = 0; i < 10; i++) {
+                world_ask_user(&world, &caller, "anna");
+                assert_hit(&caller, 1);
+        }
+        assert_false(end_shortage());
+        world_end(&world);
+}
+
+static void deadlines_expiry_and_abort_need_no_memory(void **state)
+{
+        struct caller callers[3] = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 1;
+        world_start(&world);
+        (void)world_prime(&world, "anna", 10);
+        world_ask_user(&world, &callers[0], "bert");
+        world_ask_user(&world, &callers[1], "carl");
+        begin_shortage(0, true);
+        world_advance(&world, 1 * MINUTES);
+        assert_reason(&callers[0], REASON_REQUEST_TIMEOUT);
+        assert_reason(&callers[1], REASON_REQUEST_TIMEOUT);
+        assert_int_equal(world_counters(&world).entries, 0);
+        world_ask_user(&world, &callers[2], "bert"); /* joins */
+        assert_waits(&callers[2]);
+        world_abort(&world);
+        assert_reason(&callers[2], REASON_SHUTTING_DOWN);
+        assert_false(end_shortage());
+        world_end(&world);
+}
+
+static void a_broker_without_memory_to_begin_with_is_not_made(void **state)
+{
+        static const uint8_t hash_key[SIPHASH_KEY_BYTES] = {0};
+        struct broker *broker = NULL;
+        unsigned long n = 0;
+        struct world world;
+        bool failed;
+
+        (void)state;
+        world_init(&world);
+        world.settings.clients = world.clients;
+        do {
+                int r;
+
+                begin_shortage(n++, false);
+                r = broker_new(&broker, &world.settings, hash_key);
+                failed = end_shortage();
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+                assert_true(failed == !broker);
+        } while (failed);
+        assert_true(n > 5);
+        broker_free(broker);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(whichever_allocation_fails_every_caller_is_answered),
+                cmocka_unit_test(an_old_token_is_served_whichever_allocation_for_a_new_one_fails),
+                cmocka_unit_test(hits_need_no_memory),
+                cmocka_unit_test(deadlines_expiry_and_abort_need_no_memory),
+                cmocka_unit_test(a_broker_without_memory_to_begin_with_is_not_made),
+        };
+
+        return cmocka_run_group_tests_name("out-of-memory", tests, NULL, NULL);
+}

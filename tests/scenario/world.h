@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The core in a world of its own: a clock that moves when told, callers, and the scripted issuer.
+ * After every step the world checks what must hold whatever happens: counters add up, each waiter
+ * is answered exactly once and in time, no token goes to anybody it was not fetched for or past its
+ * end, no grant is fetched twice at the same time, no limit is exceeded.
+ *
+ * Whatever fails, fails the cmocka test that runs. Nothing here allocates, so that a test can make
+ * allocations of the core fail.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker.h"
+#include "caller.h"
+#include "script.h"
+
+#define WORLD_CLIENTS     3
+#define WORLD_FETCHES_MAX 128
+
+#define SECONDS UINT64_C(1000)
+#define MINUTES (60 * SECONDS)
+#define HOURS   (60 * MINUTES)
+#define DAYS    (24 * HOURS)
+
+/* Clients of settings.clients[]. */
+enum {
+        CLIENT_PORTAL, /* for users and customers, with a default scope */
+        CLIENT_MOBILE, /* for users, with no default scope */
+        CLIENT_DESK,   /* for users, at the token URL of the portal */
+};
+
+#define DEFAULT_SCOPE "knowledge.read"
+
+struct world {
+        uint64_t now_ms;
+        struct client_settings clients[WORLD_CLIENTS];
+        struct settings settings; /* to be changed before world_start() */
+        struct peer peer;
+        struct broker *broker;
+        bool tick_first; /* where a timer and an answer come in the same millisecond */
+        bool late;       /* the machine slept: deadlines may have been overrun */
+        bool busy;       /* the loop is elsewhere: what the broker wants done waits */
+        uint64_t busy_since_ms;
+        bool aborted;
+        bool starved; /* the core is short of memory: counters of fetches need not add up */
+
+        struct list fetches; /* under way, oldest first */
+        struct list unused;  /* the rest of `fetch` */
+        struct fetch fetch[WORLD_FETCHES_MAX];
+        size_t n_fetches;
+        uint64_t n_cancelled;
+        uint64_t serial; /* of the last token minted */
+        size_t n_waiting;
+
+        /* Called for each new fetch, to set its end; by default it is held, and brings a token
+         * that lives an hour. */
+        void (*script)(struct world *world, struct fetch *fetch);
+        void *script_data;
+};
+
+/* A world with generous limits, to be started once the test has changed what it cares for. */
+void world_init(struct world *world);
+void world_start(struct world *world);
+
+/* Gives up all that is left, checks that nothing stays behind, and frees it. */
+void world_end(struct world *world);
+
+/* Asks; the answer is in the caller, or it waits. */
+void world_ask(struct world *world, struct caller *caller, struct wish wish);
+
+/* The portal asks on behalf of a user with the default scope. */
+void world_ask_user(struct world *world, struct caller *caller, const char *username);
+
+/* Lets time pass, doing what comes due when it comes due. */
+void world_advance(struct world *world, uint64_t ms);
+
+/* Lets time pass with the machine asleep: nothing is done, and nobody is told. */
+void world_suspend(struct world *world, uint64_t ms);
+
+/* One turn of the loop: a tick if one is due, and (unless busy) all that the broker wants done. */
+void world_turn(struct world *world);
+
+/* Ends a fetch. NULL: the oldest. */
+void world_finish(struct world *world, struct fetch *fetch, enum ending ending);
+
+/* The oldest fetch, or NULL. */
+struct fetch *world_oldest(struct world *world);
+
+/* The fetch under way for this user of the portal, or NULL. */
+struct fetch *world_fetch_of(struct world *world, const char *username);
+
+void world_abort(struct world *world);
+
+/* Puts a token for the user into the cache; its lifetime counts from now. Returns its serial. */
+uint64_t world_prime(struct world *world, const char *username, uint64_t lifetime_s);
+
+/* Fails the test unless all that must always hold does. */
+void world_check(struct world *world);
+
+struct broker_counters world_counters(const struct world *world);

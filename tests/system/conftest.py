@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the system tests: the real daemon in front of the real fake issuer.
+
+A module's tests share one issuer and one daemon; each test gets the issuer reset and a subject of
+its own. A test that needs a daemon with other settings starts it with `start_daemon`.
+"""
+
+import itertools
+import resource
+
+import pytest
+
+pytest.register_assert_rewrite("expect")
+
+from harness import Daemon, Issuer  # noqa: E402
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def enough_descriptors():
+    """Thousands of connections from one process, and as many in the daemon that inherits this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 16384 if hard == resource.RLIM_INFINITY else min(16384, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@pytest.fixture(scope="module")
+def issuer_process():
+    with Issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def issuer(issuer_process):
+    """The module's issuer, its counters at zero and no behaviour set."""
+    issuer_process.reset()
+    yield issuer_process
+    issuer_process.reset()
+
+
+@pytest.fixture(scope="module")
+def daemon_process(issuer_process):
+    with Daemon(issuer_process) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(daemon_process, issuer):
+    """The module's daemon with default limits."""
+    yield daemon_process
+    assert daemon_process.running(), daemon_process.output.text()
+
+
+@pytest.fixture
+def start_daemon(issuer):
+    """Starts daemons with settings of their own; each is stopped and checked at the end."""
+    started = []
+
+    def start(**settings):
+        daemon = Daemon(issuer, **settings)
+        try:
+            daemon.start()
+        except AssertionError:
+            daemon.close()
+            raise
+        started.append(daemon)
+        return daemon
+
+    yield start
+    failures = []
+    for daemon in reversed(started):
+        try:
+            if daemon.process is not None:
+                issuer.reset()
+                daemon.stop()
+        except AssertionError as failure:
+            failures.append(failure)
+        finally:
+            daemon.close()
+    assert not failures, failures
+
+
+@pytest.fixture
+def subject():
+    """A user nobody has asked for yet."""
+    return f"user-{next(_numbers)}"

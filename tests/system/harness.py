@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: MIT
+"""Starts, watches and stops the real programs.
+
+Issuer is a running fake-egain and its control path; Daemon is an egain-tokend with a configuration
+of its own. Stopping a Daemon is a test in itself: it must exit with 0, without a word from the
+sanitizers, and must never have written a token or a secret.
+"""
+
+import base64
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from wire import TIMEOUT, Connection, eventually, form, form_request
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
+TOKEND = BUILD / "daemon" / "egain-tokend"
+FAKE_EGAIN = BUILD / "tests" / "fake-egain" / "fake-egain"
+
+READ = "knowledge.portalmgr.onbehalfof.read"
+MANAGE = "knowledge.portalmgr.onbehalfof.manage"
+URL_SCOPE = "https://api.egain.cloud/auth/knowledge:maange"
+SCOPES = (READ, MANAGE, URL_SCOPE)
+
+# Every token of fake-egain looks like a JWT, and so begins with base64 of '{"'.
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}")
+SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
+
+# Of the pipe a program writes to: small enough to fill it in a test.
+PIPE_BYTES = 16 * 1024
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:exitcode=99:detect_stack_use_after_return=1",
+    "LSAN_OPTIONS": "exitcode=99",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client application as the issuer knows it, and what the daemon calls it."""
+
+    name: str
+    client_id: str
+    secret: str
+    tenant: str
+    default_scope: str = ""
+    kinds: tuple = ("user", "customer")
+
+
+PORTAL = Client(
+    "portal",
+    "7121f585-e403-4531-9a38-1826ebc7e7d8",
+    "portal~secret/4711+x",
+    "TMPRODB88619984",
+    READ,
+)
+# A client_id that form-encoding changes, and no default scope.
+CRM = Client("crm", "crm/app=2+x", "crm-secret-0815", "TMPRODB00000002")
+# No token URL for customers.
+STAFF = Client("staff", "staff-only", "staff-secret-1234", "TMPRODB00000003", READ, ("user",))
+CLIENTS = (PORTAL, CRM, STAFF)
+
+
+def environment(**extra):
+    """The environment programs get: no proxies, no credentials, sanitizers on."""
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
+    }
+    return {**kept, **SANITIZER_OPTIONS, **extra}
+
+
+def scratch_directory():
+    """A new directory others may enter, with a path short enough for Unix sockets in it."""
+    path = Path(tempfile.mkdtemp(prefix="et-", dir="/tmp"))
+    path.chmod(0o755)
+    return path
+
+
+def free_port():
+    """A port nobody has on either loopback address, outside the range that the kernel hands out."""
+    while True:
+        port = random.SystemRandom().randrange(15000, 32000)
+        try:
+            for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+                with socket.socket(family) as probe:
+                    probe.bind((host, port))
+        except OSError:
+            continue
+        return port
+
+
+class Output:
+    """What a program writes, taken by a thread so that it never blocks on us."""
+
+    def __init__(self, stream):
+        self.lines = []
+        self.paused = threading.Lock()  # while somebody has it, nothing is read
+        self._ended = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._drain, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _drain(self, stream):
+        with stream:
+            for line in stream:
+                with self.paused, self._news:
+                    self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def text(self):
+        """All of it, once the program has ended."""
+        self._thread.join(TIMEOUT)
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern, since=0, timeout=TIMEOUT):
+        """The match of the first line, counted from `since`, that has the pattern in it."""
+        deadline = time.monotonic() + timeout
+        seen = since
+        with self._news:
+            while True:
+                while seen < len(self.lines):
+                    match = re.search(pattern, self.lines[seen])
+                    if match:
+                        return match
+                    seen += 1
+                remaining = deadline - time.monotonic()
+                if self._ended or remaining <= 0:
+                    end = "\n".join(self.lines[since:])[-8000:]
+                    raise AssertionError(f"no line with {pattern!r} in:\n{end}")
+                self._news.wait(remaining)
+
+
+class Program:
+    """A child process whose output is collected."""
+
+    def __init__(self):
+        self.process = None
+        self.output = None
+
+    def spawn(self, command, **options):
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pipesize=PIPE_BYTES,
+            **options,
+        )
+        self.output = Output(self.process.stdout)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """Ends it without ceremony; nothing is checked."""
+        if self.running():
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+        self.process = None
+
+    def wait(self, timeout=TIMEOUT):
+        """Waits for its end; its exit status."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"still running after {timeout} s:\n{self.output.text()}"
+            ) from None
+
+
+class Issuer(Program):
+    """A running fake-egain."""
+
+    def __init__(self, clients=CLIENTS, scopes=SCOPES, options=(), port=0):
+        super().__init__()
+        self.directory = scratch_directory()
+        port_file = self.directory / "port"
+        command = [FAKE_EGAIN, "--listen", f"127.0.0.1:{port}", "--port-file", port_file]
+        for client in clients:
+            command += ["--client", f"{client.tenant}:{client.client_id}:{client.secret}"]
+        for scope in scopes:
+            command += ["--scope", scope]
+        self.spawn([*command, *options], env=environment())
+
+        def port():
+            assert self.running(), f"fake-egain did not start:\n{self.output.text()}"
+            text = port_file.read_text() if port_file.exists() else ""
+            return int(text) if text.endswith("\n") else None
+
+        self.port = eventually(port, "fake-egain's port file")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.running():
+            self.process.terminate()
+            status = self.wait()
+            text = self.output.text()
+            assert status == 0 and not SANITIZER.search(
+                text
+            ), f"fake-egain: status {status}\n{text}"
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def url(self, client, audience="user", origin=None):
+        """A client's token URL; `origin` replaces http://127.0.0.1:PORT."""
+        origin = origin or f"http://127.0.0.1:{self.port}"
+        letter = {"user": "U", "customer": "C"}[audience]
+        return f"{origin}/system/auth/{client.tenant}-{letter}/oauth2/token"
+
+    def control(self, method, path, body=None):
+        """One call of the control path; its JSON answer."""
+        with Connection(("127.0.0.1", self.port)) as connection:
+            data = b"" if body is None else json.dumps(body).encode()
+            response = connection.request(method, f"/_control/{path}", body=data)
+        assert response.status == 200, f"{method} {path} {body}: {response}"
+        return response.json()
+
+    def stats(self):
+        return self.control("GET", "stats")
+
+    def requests(self):
+        return self.stats()["requests"]
+
+    def last(self):
+        """The last request for a token, as the issuer saw it."""
+        return self.stats()["last_request"]
+
+    def behave(self, **fields):
+        """Adds a behaviour, see fake-egain."""
+        self.control("POST", "behaviour", fields)
+
+    def release(self, count=None):
+        """Lets held requests go on: so many, or all."""
+        self.control("POST", "release", None if count is None else {"count": count})
+
+    def reset(self):
+        """Forgets counters and behaviours; what is held gets its normal answer."""
+        self.control("POST", "reset")
+
+    def wait_for(self, field, at_least):
+        """Waits until a counter has grown to `at_least`; the statistics then."""
+
+        def reached():
+            stats = self.stats()
+            return stats[field] >= at_least and stats
+
+        return eventually(reached, f"{field} to reach {at_least}")
+
+
+def libconfig(value):
+    """A value in libconfig's syntax."""
+    if isinstance(value, dict):
+        return (
+            "{ " + " ".join(f"{name} = {libconfig(item)};" for name, item in value.items()) + " }"
+        )
+    if isinstance(value, (list, tuple)):
+        return "( " + ", ".join(libconfig(item) for item in value) + " )"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Daemon(Program):
+    """An egain-tokend, its configuration and its directory.
+
+    It listens on a Unix socket and on both loopback addresses. `settings` are merged into the
+    configuration by section: Daemon(issuer, limits={"max_flights": 3}, request_timeout="1s").
+    `urls` gives a client other token URLs: {name: {"user_token_url": …}}.
+    """
+
+    def __init__(self, issuer=None, clients=CLIENTS, urls=None, env=None, prefix=(), **settings):
+        super().__init__()
+        self.directory = scratch_directory()
+        self.path = self.directory / "egain-tokend.conf"
+        self.unix = str(self.directory / "s")
+        self.port = free_port()
+        self.tcp4 = ("127.0.0.1", self.port)
+        self.tcp6 = ("::1", self.port)
+        self.forbidden = {client.secret for client in clients}
+        self._env = environment(**(env or {}))
+        self._prefix = prefix
+        self.settings = {
+            "listen": [{"unix": self.unix, "mode": "0666"}, {"tcp": f"localhost:{self.port}"}],
+            "clients": [
+                self._client(client, issuer, (urls or {}).get(client.name)) for client in clients
+            ],
+            "log_level": "debug",
+            **settings,
+        }
+
+    def _client(self, client, issuer, urls):
+        secret_file = self.directory / f"{client.name}.secret"
+        secret_file.touch(0o600)
+        secret_file.write_text(client.secret + "\n")
+        section = {
+            "name": client.name,
+            "client_id": client.client_id,
+            "client_secret_file": secret_file,
+        }
+        section |= {
+            f"{kind}_token_url": issuer.url(client, kind) for kind in client.kinds if issuer
+        }
+        if client.default_scope:
+            section["default_scope"] = client.default_scope
+        return section | (urls or {})
+
+    def __enter__(self):
+        return self.start() if self.process is None else self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None and self.process is not None:
+                self.stop()
+        finally:
+            self.close()
+
+    def spawn_daemon(self):
+        """Writes the configuration and starts the program, without waiting for it."""
+        self.path.touch(0o600)
+        lines = [f"{name} = {libconfig(value)};" for name, value in self.settings.items()]
+        self.path.write_text("\n".join(lines) + "\n")
+        self.spawn(
+            [*self._prefix, TOKEND, "--config", self.path], env=self._env, cwd=self.directory
+        )
+        return self
+
+    def start(self):
+        self.spawn_daemon()
+        self.output.wait_for(r"\bready\b")
+        return self
+
+    def terminate(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it as an operator would, and checks all that must hold at an end."""
+        if self.running():
+            self.terminate(number)
+        return self.ended()
+
+    def ended(self):
+        """Waits for the end after a signal, and checks it. Returns what it has written."""
+        status = self.wait()
+        text = self.output.text()
+        self.process = None
+        report = SANITIZER.search(text)
+        assert not report, text[report.start() :][:8000]
+        end = text[-8000:]
+        assert status == 0, f"exit status {status}:\n{end}"
+        assert re.search(r"\bstopped: .*requests=\d+", end), end
+        self.check_secrets(text)
+        return text
+
+    def check_secrets(self, text):
+        """Nothing that it wrote holds a token or a secret, and every line says whose it is."""
+        assert not TOKEN.search(text), "a token in the output"
+        for secret in self.forbidden:
+            assert secret not in text, f"a secret in the output: {secret}"
+        for line in text.splitlines():
+            assert re.match("egain-tokend: (error|warning|info|debug): ", line), line
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def totals(self, text):
+        """The counters of the line it wrote at its end."""
+        line = re.search(r"stopped: (.*)", text).group(1)
+        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+    def connect(self, address=None):
+        return Connection(address or self.unix)
+
+    def request(self, method, target, headers=(), body=None, address=None, **options):
+        """One request on a connection of its own."""
+        with self.connect(address) as connection:
+            return connection.request(method, target, headers, body, **options)
+
+    def post(self, parameters, headers=(), address=None, **options):
+        """One POST to the token endpoint, its form given as a dict, pairs or bytes."""
+        with self.connect(address) as connection:
+            return connection.send(form_request(parameters, headers, **options)).receive()
+
+    def ask(self, subject, kind="username", address=None, **more):
+        """Asks for a token, of the portal's client application unless told."""
+        return self.post(question(subject, kind, **more), address=address)
+
+    def get(self, subject, kind="username", headers=(), address=None, **more):
+        """The same through GET /v1/token."""
+        parameters = question(subject, kind, **more)
+        del parameters["grant_type"]
+        return self.request(
+            "GET",
+            "/v1/token?" + form(parameters).decode(),
+            [("Metadata", "true"), *headers],
+            address=address,
+        )
+
+    def settle(self):
+        """One full turn of the daemon's loop: what it had read before has been acted upon."""
+        for _ in range(2):
+            assert self.request("GET", "/healthz").status == 200
+
+
+def question(subject, kind="username", client_id="portal", scope=READ, **more):
+    """The form of a token request; a parameter that is None is left out."""
+    parameters = {
+        "grant_type": "password",
+        "client_id": client_id,
+        "scope": scope,
+        f"subject_{kind}": subject,
+        **more,
+    }
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def ask_bytes(subject, kind="username", **more):
+    """The bytes of a token request."""
+    return form_request(question(subject, kind, **more))
+
+
+def payload(token):
+    """What a token of fake-egain says of itself."""
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

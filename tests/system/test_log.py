@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What the daemon writes, and that writing never holds up a caller.
+
+That it never writes a token or a secret is checked at the end of every daemon (see harness).
+"""
+
+import pytest
+
+import expect
+from harness import PIPE_BYTES, Daemon, ask_bytes
+from wire import eventually
+
+
+def answers(daemon):
+    """Whether it serves already: below the level info it does not say that it is ready."""
+    try:
+        return daemon.request("GET", "/readyz").status == 200
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+
+
+class TestLevels:
+    @pytest.mark.parametrize(
+        "level, expected",
+        [
+            ("error", set()),
+            ("warning", {"warning"}),
+            ("info", {"warning", "info"}),
+            ("debug", {"warning", "info", "debug"}),
+        ],
+    )
+    def test_only_what_is_asked_for(self, issuer, level, expected):
+        daemon = Daemon(issuer, log_level=level)
+        try:
+            daemon.spawn_daemon()
+            eventually(lambda: answers(daemon), "the daemon to serve")
+            issuer.behave(subject="username:a", error="invalid_grant")
+            issuer.behave(subject="username:b", status=500, body="oops")
+            expect.error(daemon.ask("a"), 400, "invalid_grant")
+            expect.unavailable(daemon.ask("b"))
+            daemon.terminate()
+            assert daemon.wait() == 0
+            text = daemon.output.text()
+            daemon.check_secrets(text)
+            assert {line.split(": ")[1] for line in text.splitlines()} == expected
+        finally:
+            daemon.close()
+
+
+class TestNothingBlocks:
+    def test_a_log_that_nobody_reads(self, start_daemon, issuer):
+        """Lines are lost, and counted; callers are served."""
+        daemon = start_daemon(log_level="debug")
+        issuer.behave(error="invalid_grant")
+        refusals = 2 * PIPE_BYTES // 50
+        with daemon.output.paused, daemon.connect() as connection:
+            for number in range(refusals):
+                request = ask_bytes(f"unread-{number}")
+                expect.error(connection.send(request).receive(), 400, "invalid_grant")
+        issuer.reset()
+        expect.token(daemon.ask("pa"), "pa")
+        text = daemon.stop()
+        assert daemon.totals(text)["refusals"] == refusals

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "client.h"
+
+#include "helpers.h"
+
+static struct client_settings clients[] = {
+        {.name = "crm", .client_id = "id-0"},
+        {.name = "chat bot", .client_id = "id+1"},
+        {.name = "100%", .client_id = "2"},
+};
+
+static const struct settings several = {.clients = clients, .n_clients = N_OF(clients)};
+static const struct settings single = {.clients = clients, .n_clients = 1};
+
+/* `raw` and `decoded` are what HTTP Basic said, NULL: there was none. */
+static int choose(const struct settings *settings, const char *id, const char *raw,
+                  const char *decoded, size_t *ret_index)
+{
+        struct token_request request;
+        int r;
+
+        request_init(&request);
+        if (id)
+                request.client = TEXT(id);
+        if (raw) {
+                request.basic_client_raw = TEXT(raw);
+                request.basic_client = TEXT(decoded);
+        }
+        *ret_index = SIZE_MAX;
+        r = client_select(settings, &request, ret_index);
+        request_deinit(&request);
+        return r;
+}
+
+static void assert_selects(const struct settings *settings, const char *id, const char *raw,
+                           const char *decoded, size_t expected)
+{
+        size_t index;
+
+        assert_int_equal(choose(settings, id, raw, decoded, &index), 0);
+        assert_int_equal(index, expected);
+}
+
+static void assert_refuses(const struct settings *settings, const char *id, const char *raw,
+                           const char *decoded, int reason)
+{
+        size_t index;
+
+        assert_int_equal(choose(settings, id, raw, decoded, &index), reason);
+}
+
+static void a_client_is_named_by_its_name_or_its_client_id(void **state)
+{
+        (void)state;
+        assert_selects(&several, "crm", NULL, NULL, 0);
+        assert_selects(&several, "id-0", NULL, NULL, 0);
+        assert_selects(&several, "chat bot", NULL, NULL, 1);
+        assert_selects(&several, "2", NULL, NULL, 2);
+        assert_selects(&several, NULL, "id-0", "id-0", 0);
+        assert_selects(&single, "crm", NULL, NULL, 0);
+}
+
+static void the_only_client_need_not_be_named_and_one_of_several_must(void **state)
+{
+        (void)state;
+        assert_selects(&single, NULL, NULL, NULL, 0);
+        assert_refuses(&several, NULL, NULL, NULL, REASON_MISSING_CLIENT);
+        assert_refuses(&(struct settings){}, NULL, NULL, NULL, REASON_MISSING_CLIENT);
+}
+
+static void a_name_that_nobody_has_is_unknown(void **state)
+{
+        static const char *const names[] = {"CRM", "crm ", "cr", "crmx", "id", "0"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(names); i++) {
+                assert_refuses(&several, names[i], NULL, NULL, REASON_UNKNOWN_CLIENT);
+                assert_refuses(&single, names[i], NULL, NULL, REASON_UNKNOWN_CLIENT);
+                assert_refuses(&several, NULL, names[i], names[i], REASON_UNKNOWN_CLIENT);
+                assert_refuses(&several, names[i], names[i], names[i], REASON_UNKNOWN_CLIENT);
+        }
+}
+
+static void a_nul_behind_a_name_makes_it_unknown(void **state)
+{
+        struct token_request request;
+        size_t index;
+
+        (void)state;
+        request_init(&request);
+        request.client = BYTES("crm\0");
+        assert_int_equal(client_select(&several, &request, &index), REASON_UNKNOWN_CLIENT);
+        request.client = BYTES("\0");
+        assert_int_equal(client_select(&several, &request, &index), REASON_UNKNOWN_CLIENT);
+}
+
+static void basic_is_compared_decoded_and_raw(void **state)
+{
+        (void)state;
+        assert_selects(&several, NULL, "chat+bot", "chat bot", 1);
+        assert_selects(&several, NULL, "chat%20bot", "chat bot", 1);
+        assert_selects(&several, NULL, "id%2B1", "id+1", 1);
+        assert_selects(&several, NULL, "id+1", "id 1", 1);
+        assert_selects(&several, NULL, "100%", "100%", 2);
+}
+
+static void basic_and_client_id_may_both_be_there_if_they_mean_the_same(void **state)
+{
+        (void)state;
+        assert_selects(&several, "crm", "crm", "crm", 0);
+        assert_selects(&several, "crm", "id-0", "id-0", 0);
+        assert_selects(&several, "id+1", "id+1", "id 1", 1);
+        assert_refuses(&several, "crm", "2", "2", REASON_AMBIGUOUS_CLIENT);
+        assert_refuses(&several, "2", "crm", "crm", REASON_AMBIGUOUS_CLIENT);
+        assert_refuses(&several, "crm", "nobody", "nobody", REASON_AMBIGUOUS_CLIENT);
+        assert_refuses(&several, "nobody", "crm", "crm", REASON_AMBIGUOUS_CLIENT);
+        assert_refuses(&single, "nobody", "crm", "crm", REASON_AMBIGUOUS_CLIENT);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_client_is_named_by_its_name_or_its_client_id),
+                cmocka_unit_test(the_only_client_need_not_be_named_and_one_of_several_must),
+                cmocka_unit_test(a_name_that_nobody_has_is_unknown),
+                cmocka_unit_test(a_nul_behind_a_name_makes_it_unknown),
+                cmocka_unit_test(basic_is_compared_decoded_and_raw),
+                cmocka_unit_test(basic_and_client_id_may_both_be_there_if_they_mean_the_same),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "flight.h"
+
+#include <errno.h>
+
+#include "helpers.h"
+
+static struct flight *new_flight(struct flights *flights, unsigned int number)
+{
+        struct flight *flight = NULL;
+        struct key_buffer key;
+
+        assert_int_equal(flight_new(&flight, flights, key_of_number(&key, number), number,
+                                    AUDIENCE_CUSTOMER),
+                         0);
+        return flight;
+}
+
+static struct flight *find(struct flights *flights, unsigned int number)
+{
+        struct key_buffer key;
+
+        return flights_find(flights, key_of_number(&key, number));
+}
+
+static void a_new_flight_is_found_by_its_key_and_waits_to_start(void **state)
+{
+        struct flights flights;
+        struct flight *flight;
+        struct key_buffer key;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 10, 10, 10), 0);
+        assert_null(find(&flights, 3));
+        flight = new_flight(&flights, 3); /* the buffer of its key is gone by now */
+        assert_ptr_equal(find(&flights, 3), flight);
+        assert_null(find(&flights, 4));
+        assert_int_equal(flights.n_flights, 1);
+        assert_int_equal(flight->state, FLIGHT_QUEUED);
+        assert_int_equal(flight->client, 3);
+        assert_int_equal(flight->audience, AUDIENCE_CUSTOMER);
+        assert_int_equal(flight->n_waiters, 0);
+        assert_true(list_empty(&flight->waiters));
+        assert_true(list_empty(&flight->link));
+        assert_true(grant_key_equal(flight->key, key_of_number(&key, 3)));
+        flight_free(&flights, flight);
+        assert_null(find(&flights, 3));
+        assert_int_equal(flights.n_flights, 0);
+        flights_deinit(&flights);
+}
+
+static void the_table_is_as_large_as_the_cap_and_evenly_filled(void **state)
+{
+        static const struct {
+                size_t cap;
+                uint64_t mask;
+        } sizes[] = {{0, 0}, {1, 0}, {2, 1}, {3, 3}, {5, 7}, {64, 63}, {65, 127}, {500, 511}};
+        static struct flight *all[500];
+        struct flights flights;
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(sizes); i++) {
+                assert_int_equal(flights_init(&flights, sizes[i].cap, 1, 1), 0);
+                assert_int_equal(flights.mask, sizes[i].mask);
+                flights_deinit(&flights);
+        }
+        assert_int_equal(flights_init(&flights, N_OF(all), 1, 1), 0);
+        for (unsigned int i = 0; i < N_OF(all); i++)
+                all[i] = new_flight(&flights, i);
+        for (uint64_t i = 0; i <= flights.mask; i++) {
+                size_t n = 0;
+
+                for (const struct flight *it = flights.buckets[i]; it; it = it->next)
+                        n++;
+                assert_in_range(n, 0, 10);
+        }
+        for (size_t i = 0; i < N_OF(all); i++)
+                flight_free(&flights, all[i]);
+        flights_deinit(&flights);
+}
+
+static void flights_of_equal_hash_are_told_apart_and_freed_in_any_order(void **state)
+{
+        enum { N = 5 };
+        struct key_buffer keys[N];
+        struct flight *all[N] = {};
+        struct flights flights;
+        uint64_t seed = 8;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, N, 0, 0), 0);
+        for (unsigned int i = 0; i < N; i++) {
+                key_of_number(&keys[i], i);
+                keys[i].key.hash = 3;
+        }
+        for (int step = 0; step < 1000; step++) {
+                const size_t i = random_next(&seed) % N;
+
+                if (all[i]) {
+                        flight_free(&flights, all[i]);
+                        all[i] = NULL;
+                } else {
+                        assert_int_equal(
+                                flight_new(&all[i], &flights, keys[i].key, 0, AUDIENCE_USER), 0);
+                }
+                for (size_t k = 0; k < N; k++)
+                        assert_ptr_equal(flights_find(&flights, keys[k].key), all[k]);
+        }
+        for (size_t i = 0; i < N; i++)
+                if (all[i])
+                        flight_free(&flights, all[i]);
+        flights_deinit(&flights);
+}
+
+static void waiters_keep_their_order_and_are_counted(void **state)
+{
+        struct waiter waiters[4] = {};
+        struct flights flights;
+        struct flight *a, *b;
+        size_t i = 0;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 2, 10, 10), 0);
+        a = new_flight(&flights, 1);
+        b = new_flight(&flights, 2);
+        for (size_t k = 0; k < 3; k++)
+                flight_join(&flights, a, &waiters[k]);
+        flight_join(&flights, b, &waiters[3]);
+        assert_int_equal(a->n_waiters, 3);
+        assert_int_equal(b->n_waiters, 1);
+        assert_int_equal(flights.n_waiters, 4);
+        list_for_each (link, &a->waiters)
+                assert_ptr_equal(list_entry(link, struct waiter, link), &waiters[i++]);
+        assert_int_equal(i, 3);
+        assert_ptr_equal(waiters[1].flight, a);
+
+        flight_leave(&flights, &waiters[1]);
+        assert_null(waiters[1].flight);
+        assert_true(list_empty(&waiters[1].link));
+        assert_int_equal(a->n_waiters, 2);
+        assert_int_equal(flights.n_waiters, 3);
+        assert_ptr_equal(list_first(&a->waiters), &waiters[0].link);
+        assert_ptr_equal(waiters[0].link.next, &waiters[2].link);
+
+        flight_leave(&flights, &waiters[0]);
+        flight_leave(&flights, &waiters[2]);
+        flight_leave(&flights, &waiters[3]);
+        assert_int_equal(flights.n_waiters, 0);
+        assert_ptr_equal(find(&flights, 1), a); /* it goes on without its callers */
+        flight_free(&flights, a);
+        flight_free(&flights, b);
+        flights_deinit(&flights);
+}
+
+static void assert_counters(const struct flights *flights, uint64_t waiters_full,
+                            uint64_t flight_full, uint64_t flights_full)
+{
+        assert_int_equal(flights->counters.waiters_full, waiters_full);
+        assert_int_equal(flights->counters.flight_full, flight_full);
+        assert_int_equal(flights->counters.flights_full, flights_full);
+}
+
+static void new_flights_are_admitted_up_to_the_cap(void **state)
+{
+        enum { CAP = 7 };
+        struct flight *all[CAP];
+        struct flights flights;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, CAP, 100, 100), 0);
+        for (unsigned int i = 0; i < CAP; i++) {
+                assert_int_equal(flights_admit(&flights, NULL), 0);
+                all[i] = new_flight(&flights, i);
+        }
+        assert_counters(&flights, 0, 0, 0);
+        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
+        assert_counters(&flights, 0, 0, 2);
+        assert_int_equal(flights_admit(&flights, all[0]), 0); /* joining is not flying */
+        flight_free(&flights, all[3]);
+        assert_int_equal(flights_admit(&flights, NULL), 0);
+        all[3] = new_flight(&flights, 3);
+        for (int i = 0; i < CAP; i++)
+                flight_free(&flights, all[i]);
+        flights_deinit(&flights);
+}
+
+static void waiters_are_admitted_up_to_the_cap_of_their_flight(void **state)
+{
+        enum { CAP = 5 };
+        struct waiter waiters[CAP] = {};
+        struct flights flights;
+        struct flight *flight, *other;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 10, 100, CAP), 0);
+        flight = new_flight(&flights, 1);
+        other = new_flight(&flights, 2);
+        for (int i = 0; i < CAP; i++) {
+                assert_int_equal(flights_admit(&flights, flight), 0);
+                flight_join(&flights, flight, &waiters[i]);
+        }
+        assert_int_equal(flights_admit(&flights, flight), REASON_FLIGHT_FULL);
+        assert_counters(&flights, 0, 1, 0);
+        assert_int_equal(flights_admit(&flights, other), 0);
+        assert_int_equal(flights_admit(&flights, NULL), 0);
+        flight_leave(&flights, &waiters[0]);
+        assert_int_equal(flights_admit(&flights, flight), 0);
+        for (int i = 1; i < CAP; i++)
+                flight_leave(&flights, &waiters[i]);
+        flight_free(&flights, flight);
+        flight_free(&flights, other);
+        flights_deinit(&flights);
+}
+
+static void waiters_are_admitted_up_to_the_cap_of_all_flights(void **state)
+{
+        enum { CAP = 6 };
+        struct waiter waiters[CAP] = {};
+        struct flight *all[3];
+        struct flights flights;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 3, CAP, CAP), 0);
+        for (unsigned int i = 0; i < 3; i++)
+                all[i] = new_flight(&flights, i);
+        for (int i = 0; i < CAP; i++) {
+                assert_int_equal(flights_admit(&flights, all[i % 3]), 0);
+                flight_join(&flights, all[i % 3], &waiters[i]);
+        }
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(flights_admit(&flights, all[i]), REASON_WAITERS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL), REASON_WAITERS_FULL);
+        assert_counters(&flights, 4, 0, 0);
+        flight_leave(&flights, &waiters[4]);
+        assert_int_equal(flights_admit(&flights, all[0]), 0);
+        for (int i = 0; i < CAP; i++)
+                if (waiters[i].flight)
+                        flight_leave(&flights, &waiters[i]);
+        for (int i = 0; i < 3; i++)
+                flight_free(&flights, all[i]);
+        flights_deinit(&flights);
+}
+
+static void a_cap_of_nothing_admits_nobody(void **state)
+{
+        struct flights flights;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 0, 1, 1), 0);
+        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
+        assert_null(find(&flights, 1));
+        flights_deinit(&flights);
+}
+
+static void out_of_memory_makes_no_flight(void **state)
+{
+        struct flight *flight = NULL;
+        struct flights flights;
+        struct key_buffer key;
+
+        (void)state;
+        alloc_fail_at(1);
+        assert_int_equal(flights_init(&flights, 10, 10, 10), -ENOMEM);
+        flights_deinit(&flights);
+        assert_int_equal(flights_init(&flights, 10, 10, 10), 0);
+        alloc_fail_at(1);
+        assert_int_equal(flight_new(&flight, &flights, key_of_number(&key, 1), 0, AUDIENCE_USER),
+                         -ENOMEM);
+        assert_true(alloc_has_failed());
+        assert_int_equal(flights.n_flights, 0);
+        assert_null(find(&flights, 1));
+        flights_deinit(&flights);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_new_flight_is_found_by_its_key_and_waits_to_start),
+                cmocka_unit_test(the_table_is_as_large_as_the_cap_and_evenly_filled),
+                cmocka_unit_test(flights_of_equal_hash_are_told_apart_and_freed_in_any_order),
+                cmocka_unit_test(waiters_keep_their_order_and_are_counted),
+                cmocka_unit_test(new_flights_are_admitted_up_to_the_cap),
+                cmocka_unit_test(waiters_are_admitted_up_to_the_cap_of_their_flight),
+                cmocka_unit_test(waiters_are_admitted_up_to_the_cap_of_all_flights),
+                cmocka_unit_test(a_cap_of_nothing_admits_nobody),
+                cmocka_unit_test(out_of_memory_makes_no_flight),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "issuer.h"
+
+#include <errno.h>
+
+#include "helpers.h"
+
+#define N_FLIGHTS 64
+
+/* Issuers of four URLs, and flights that are in no table: an issuer only needs their link. */
+static struct client_settings clients[] = {
+        {.token_url = {"https://a/user", "https://a/customer"}},
+        {.token_url = {"https://b/user", NULL}},
+        {.token_url = {"https://a/customer", "https://b/user"}}, /* nothing new */
+        {.token_url = {NULL, "https://c/customer"}},
+};
+
+static struct issuers issuers;
+static struct flight flights[N_FLIGHTS];
+
+static void begin(size_t max_in_flight, size_t max_in_flight_total)
+{
+        const struct settings settings = {
+                .clients = clients,
+                .n_clients = N_OF(clients),
+                .max_in_flight = max_in_flight,
+                .max_in_flight_total = max_in_flight_total,
+        };
+
+        assert_int_equal(issuers_init(&issuers, &settings), 0);
+        for (size_t i = 0; i < N_FLIGHTS; i++) {
+                flights[i] = (struct flight){.state = FLIGHT_RUNNING};
+                list_init(&flights[i].link);
+        }
+}
+
+static void end(void)
+{
+        issuers_deinit(&issuers);
+}
+
+static void enqueue(size_t issuer, size_t flight)
+{
+        issuer_enqueue(&issuers, &issuers.all[issuer], &flights[flight]);
+}
+
+static void assert_starts(size_t flight)
+{
+        assert_ptr_equal(issuers_start(&issuers), &flights[flight]);
+        assert_true(list_empty(&flights[flight].link));
+}
+
+static void assert_none_starts(void)
+{
+        assert_null(issuers_start(&issuers));
+}
+
+static void each_distinct_url_is_one_issuer(void **state)
+{
+        (void)state;
+        begin(1, 1);
+        assert_int_equal(issuers.n, 4);
+        for (size_t i = 0; i < N_OF(clients); i++) {
+                for (int k = 0; k < _AUDIENCE_N; k++) {
+                        const char *url = clients[i].token_url[k];
+
+                        if (!url)
+                                continue;
+                        assert_non_null(issuers_find(&issuers, url));
+                        assert_string_equal(issuers_find(&issuers, url)->url, url);
+                }
+        }
+        assert_null(issuers_find(&issuers, "https://a/"));
+        assert_null(issuers_find(&issuers, "https://a/user/"));
+        end();
+}
+
+static void a_url_is_found_by_its_text_and_not_by_its_address(void **state)
+{
+        char url[] = "https://b/user";
+
+        (void)state;
+        begin(1, 1);
+        assert_ptr_equal(issuers_find(&issuers, url),
+                         issuers_find(&issuers, clients[1].token_url[0]));
+        end();
+}
+
+static void flights_start_in_the_order_they_came(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        for (size_t i = 0; i < 5; i++) {
+                enqueue(0, i);
+                assert_int_equal(flights[i].state, FLIGHT_QUEUED);
+        }
+        for (size_t i = 0; i < 5; i++)
+                assert_starts(i);
+        assert_none_starts();
+        assert_int_equal(issuers.n_in_flight, 5);
+        assert_int_equal(issuers.all[0].n_in_flight, 5);
+        assert_int_equal(issuers.all[1].n_in_flight, 0);
+        end();
+}
+
+static void each_url_starts_as_many_as_its_cap(void **state)
+{
+        (void)state;
+        begin(2, 10);
+        for (size_t i = 0; i < 4; i++)
+                enqueue(0, i);
+        assert_starts(0);
+        assert_starts(1);
+        assert_none_starts();
+        enqueue(1, 10); /* another URL has places of its own */
+        assert_starts(10);
+        assert_none_starts();
+        issuer_finish(&issuers, &issuers.all[0]);
+        assert_starts(2);
+        assert_none_starts();
+        issuer_finish(&issuers, &issuers.all[1]);
+        assert_none_starts();
+        end();
+}
+
+static void all_urls_together_start_as_many_as_the_total_cap(void **state)
+{
+        (void)state;
+        begin(3, 4);
+        for (size_t i = 0; i < 3; i++) {
+                enqueue(0, i);
+                enqueue(1, 10 + i);
+        }
+        for (int i = 0; i < 4; i++)
+                assert_non_null(issuers_start(&issuers));
+        assert_none_starts();
+        assert_int_equal(issuers.n_in_flight, 4);
+        issuer_finish(&issuers, &issuers.all[0]);
+        assert_non_null(issuers_start(&issuers));
+        assert_none_starts();
+        end();
+}
+
+static void urls_take_turns_so_that_a_long_queue_keeps_nobody_waiting(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        for (size_t i = 0; i < 6; i++)
+                enqueue(0, i);
+        enqueue(1, 10);
+        enqueue(1, 11);
+        enqueue(2, 20);
+        assert_starts(0);
+        assert_starts(10);
+        assert_starts(20);
+        assert_starts(1);
+        assert_starts(11);
+        assert_starts(2);
+        enqueue(2, 21); /* comes back at the end of the line */
+        assert_starts(3);
+        assert_starts(21);
+        assert_starts(4);
+        assert_starts(5);
+        end();
+}
+
+static void turns_go_on_where_the_total_cap_stopped_them(void **state)
+{
+        (void)state;
+        begin(10, 1);
+        for (size_t i = 0; i < 3; i++)
+                for (size_t k = 0; k < 3; k++)
+                        enqueue(i, 10 * i + k);
+        for (size_t k = 0; k < 3; k++) {
+                for (size_t i = 0; i < 3; i++) {
+                        assert_starts(10 * i + k);
+                        assert_none_starts();
+                        issuer_finish(&issuers, &issuers.all[i]);
+                }
+        }
+        assert_none_starts();
+        assert_int_equal(issuers.n_in_flight, 0);
+        end();
+}
+
+static void a_dequeued_flight_never_starts_and_leaves_no_gap(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        for (size_t i = 0; i < 4; i++)
+                enqueue(0, i);
+        issuer_dequeue(&issuers.all[0], &flights[0]);
+        issuer_dequeue(&issuers.all[0], &flights[2]);
+        assert_true(list_empty(&flights[0].link));
+        assert_starts(1);
+        assert_starts(3);
+        assert_none_starts();
+        end();
+}
+
+static void a_url_whose_queue_was_emptied_takes_no_turn(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue(0, 0);
+        enqueue(1, 10);
+        issuer_dequeue(&issuers.all[0], &flights[0]);
+        assert_starts(10);
+        assert_none_starts();
+        enqueue(0, 0);
+        assert_starts(0);
+        end();
+}
+
+/* Emptied while it was at its cap, and so in no line. */
+static void dequeuing_at_a_url_without_a_place_is_harmless(void **state)
+{
+        (void)state;
+        begin(1, 10);
+        enqueue(0, 0);
+        enqueue(0, 1);
+        assert_starts(0);
+        issuer_dequeue(&issuers.all[0], &flights[1]);
+        issuer_finish(&issuers, &issuers.all[0]);
+        assert_none_starts();
+        enqueue(0, 1);
+        assert_starts(1);
+        end();
+}
+
+/* The rule for who may start, on its own: some URL has a flight and a place, and there is a place
+ * in all. And the longest waiting of its URL is the one that does. */
+static void random_operations_keep_every_cap_and_leave_no_place_empty(void **state)
+{
+        enum { N_ISSUERS = 3, CAP = 3, TOTAL = 5 };
+        size_t queues[N_ISSUERS][N_FLIGHTS], n_queued[N_ISSUERS] = {}, running[N_ISSUERS] = {};
+        size_t free_flights[N_FLIGHTS], n_free = 0, total = 0;
+        uint64_t seed = 9;
+
+        (void)state;
+        begin(CAP, TOTAL);
+        for (; n_free < N_FLIGHTS; n_free++)
+                free_flights[n_free] = n_free;
+        for (int step = 0; step < 50000; step++) {
+                const size_t i = random_next(&seed) % N_ISSUERS;
+                struct flight *flight;
+                bool may_start = false;
+
+                switch (random_next(&seed) % 5) {
+                case 0:
+                        if (n_free == 0)
+                                break;
+                        queues[i][n_queued[i]] = free_flights[--n_free];
+                        enqueue(i, queues[i][n_queued[i]++]);
+                        break;
+                case 1:
+                        if (n_queued[i] == 0)
+                                break;
+                        flight = &flights[queues[i][--n_queued[i]]];
+                        issuer_dequeue(&issuers.all[i], flight);
+                        free_flights[n_free++] = (size_t)(flight - flights);
+                        break;
+                case 2:
+                        if (running[i] == 0)
+                                break;
+                        issuer_finish(&issuers, &issuers.all[i]);
+                        running[i]--;
+                        total--;
+                        break;
+                default:
+                        for (size_t k = 0; k < N_ISSUERS; k++)
+                                may_start |= n_queued[k] > 0 && running[k] < CAP && total < TOTAL;
+                        flight = issuers_start(&issuers);
+                        assert_int_equal(flight != NULL, may_start);
+                        for (size_t k = 0; flight && k < N_ISSUERS; k++) {
+                                if (n_queued[k] == 0 || &flights[queues[k][0]] != flight)
+                                        continue;
+                                assert_true(running[k] < CAP);
+                                free_flights[n_free++] = queues[k][0];
+                                memmove(&queues[k][0], &queues[k][1],
+                                        --n_queued[k] * sizeof(queues[k][0]));
+                                running[k]++;
+                                total++;
+                                flight = NULL;
+                        }
+                        assert_null(flight); /* it was the first of some queue */
+                }
+                assert_int_equal(issuers.n_in_flight, total);
+                for (size_t k = 0; k < N_ISSUERS; k++)
+                        assert_int_equal(issuers.all[k].n_in_flight, running[k]);
+        }
+        end();
+}
+
+static void out_of_memory_is_said(void **state)
+{
+        const struct settings settings = {.clients = clients, .n_clients = N_OF(clients)};
+
+        (void)state;
+        alloc_fail_at(1);
+        assert_int_equal(issuers_init(&issuers, &settings), -ENOMEM);
+        assert_true(alloc_has_failed());
+        issuers_deinit(&issuers);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_distinct_url_is_one_issuer),
+                cmocka_unit_test(a_url_is_found_by_its_text_and_not_by_its_address),
+                cmocka_unit_test(flights_start_in_the_order_they_came),
+                cmocka_unit_test(each_url_starts_as_many_as_its_cap),
+                cmocka_unit_test(all_urls_together_start_as_many_as_the_total_cap),
+                cmocka_unit_test(urls_take_turns_so_that_a_long_queue_keeps_nobody_waiting),
+                cmocka_unit_test(turns_go_on_where_the_total_cap_stopped_them),
+                cmocka_unit_test(a_dequeued_flight_never_starts_and_leaves_no_gap),
+                cmocka_unit_test(a_url_whose_queue_was_emptied_takes_no_turn),
+                cmocka_unit_test(dequeuing_at_a_url_without_a_place_is_harmless),
+                cmocka_unit_test(random_operations_keep_every_cap_and_leave_no_place_empty),
+                cmocka_unit_test(out_of_memory_is_said),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

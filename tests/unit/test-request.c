@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "request.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+
+#include "helpers.h"
+
+#define NEEDLE "hunter2-is-the-secret"
+
+/* A request with the form it borrows from, in a block of exactly its size. */
+struct parsed {
+        struct token_request request;
+        char *form;
+        size_t size;
+        int r;
+};
+
+static struct parsed parse_from(struct text form, enum request_source source)
+{
+        struct parsed parsed = {.form = copy_exactly(form), .size = form.size};
+
+        request_init(&parsed.request);
+        parsed.r = request_parse(&parsed.request, parsed.form, form.size, source);
+        return parsed;
+}
+
+static struct parsed parse(const char *form)
+{
+        return parse_from(TEXT(form), REQUEST_BODY);
+}
+
+static void release(struct parsed *parsed)
+{
+        request_deinit(&parsed->request);
+        free(parsed->form);
+}
+
+static void assert_outcome(const char *form, int reason)
+{
+        struct parsed parsed = parse(form);
+
+        if (parsed.r != reason)
+                print_error("%s: %d, not %d\n", form, parsed.r, reason);
+        assert_int_equal(parsed.r, reason);
+        release(&parsed);
+}
+
+static void assert_text(struct text text, struct text expected)
+{
+        assert_int_equal(text.size, expected.size);
+        assert_true(text_equal(text, expected));
+}
+
+/* grant_type=password and a subject, followed by more. */
+#define GOOD "grant_type=password&subject_username=pa"
+
+static void the_documented_form_is_understood(void **state)
+{
+        struct parsed parsed = parse("grant_type=password&client_id=abc-123&client_secret=s3cr%65t"
+                                     "&scope=read+core.write%20admin&subject_username=pa"
+                                     "&min_ttl=120");
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_USERNAME);
+        assert_text(parsed.request.subject, BYTES("pa"));
+        assert_text(parsed.request.scope, BYTES("admin core.write read"));
+        assert_text(parsed.request.client, BYTES("abc-123"));
+        assert_int_equal(parsed.request.min_ttl_ms, 120000);
+        assert_true(parsed.request.secret_sent);
+        assert_int_equal(parsed.request.basic_client.size, 0);
+        assert_int_equal(parsed.request.basic_client_raw.size, 0);
+        release(&parsed);
+}
+
+static void every_kind_of_subject_is_read_from_its_parameter(void **state)
+{
+        static const char *const names[] = {"username", "userid", "email"};
+        char form[100];
+
+        (void)state;
+        for (int kind = 0; kind < _SUBJECT_KIND_N; kind++) {
+                struct parsed parsed;
+
+                assert_string_equal(subject_kind_name(kind), names[kind]);
+                snprintf(form, sizeof(form), "subject_%s", names[kind]);
+                assert_string_equal(subject_kind_parameter(kind), form);
+                snprintf(form, sizeof(form), "subject_%s=a%%40b.c&grant_type=password",
+                         names[kind]);
+                parsed = parse(form);
+                assert_int_equal(parsed.r, 0);
+                assert_int_equal(parsed.request.subject_kind, kind);
+                assert_text(parsed.request.subject, BYTES("a@b.c"));
+                release(&parsed);
+        }
+}
+
+static void what_is_not_said_stays_empty(void **state)
+{
+        struct parsed parsed = parse(GOOD);
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_int_equal(parsed.request.scope.size, 0);
+        assert_int_equal(parsed.request.client.size, 0);
+        assert_int_equal(parsed.request.min_ttl_ms, 0);
+        assert_false(parsed.request.secret_sent);
+        release(&parsed);
+}
+
+static void a_parameter_without_a_value_counts_as_absent(void **state)
+{
+        struct parsed parsed = parse(GOOD "&scope=&client_id=&client_secret=&min_ttl=");
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_int_equal(parsed.request.scope.size, 0);
+        assert_int_equal(parsed.request.client.size, 0);
+        assert_int_equal(parsed.request.min_ttl_ms, 0);
+        assert_false(parsed.request.secret_sent);
+        release(&parsed);
+        assert_outcome(GOOD "&scope&client_id&client_secret&min_ttl", 0);
+        assert_outcome("grant_type=&subject_username=pa", REASON_MISSING_GRANT_TYPE);
+        assert_outcome("grant_type&subject_username=pa", REASON_MISSING_GRANT_TYPE);
+}
+
+static void the_grant_type_is_password_and_may_be_left_out_of_a_query_only(void **state)
+{
+        struct parsed parsed;
+
+        (void)state;
+        assert_outcome("", REASON_MISSING_GRANT_TYPE);
+        assert_outcome("subject_username=pa", REASON_MISSING_GRANT_TYPE);
+        assert_outcome("grant_type=client_credentials&subject_username=pa",
+                       REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=Password&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=password%00&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=passwor&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=p%61ssword&subject_username=pa", 0);
+
+        parsed = parse_from(TEXT("subject_userid=1"), REQUEST_QUERY);
+        assert_int_equal(parsed.r, 0);
+        release(&parsed);
+        parsed = parse_from(TEXT("subject_userid=1&grant_type=x"), REQUEST_QUERY);
+        assert_int_equal(parsed.r, REASON_UNSUPPORTED_GRANT_TYPE);
+        release(&parsed);
+        parsed = parse_from((struct text){}, REQUEST_QUERY);
+        assert_int_equal(parsed.r, REASON_MISSING_SUBJECT);
+        release(&parsed);
+}
+
+static void exactly_one_subject_is_asked_for(void **state)
+{
+        (void)state;
+        assert_outcome("grant_type=password", REASON_MISSING_SUBJECT);
+        assert_outcome("grant_type=password&subject=pa", REASON_MISSING_SUBJECT);
+        assert_outcome("grant_type=password&Subject_username=pa", REASON_MISSING_SUBJECT);
+        assert_outcome("grant_type=password&username=pa&password=x", REASON_MISSING_SUBJECT);
+        assert_outcome(GOOD "&subject_userid=1", REASON_AMBIGUOUS_SUBJECT);
+        assert_outcome(GOOD "&subject_userid=", REASON_AMBIGUOUS_SUBJECT);
+        assert_outcome(GOOD "&subject_email=a@b&subject_userid=1", REASON_AMBIGUOUS_SUBJECT);
+        assert_outcome("grant_type=password&subject_username=", REASON_EMPTY_SUBJECT);
+        assert_outcome("grant_type=password&subject_email", REASON_EMPTY_SUBJECT);
+}
+
+static void a_subject_is_1_to_256_bytes_after_decoding(void **state)
+{
+        static const struct {
+                size_t size;
+                int reason;
+        } bounds[] = {
+                {0, REASON_EMPTY_SUBJECT},
+                {1, 0},
+                {256, 0},
+                {257, REASON_LONG_SUBJECT},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bounds); i++) {
+                for (int escaped = 0; escaped < 2; escaped++) {
+                        char form[1024] = "grant_type=password&subject_userid=";
+                        struct parsed parsed;
+
+                        for (size_t k = 0; k < bounds[i].size; k++)
+                                append(form, sizeof(form), escaped ? "%7a" : "z");
+                        parsed = parse(form);
+                        assert_int_equal(parsed.r, bounds[i].reason);
+                        if (parsed.r == 0)
+                                assert_int_equal(parsed.request.subject.size, bounds[i].size);
+                        release(&parsed);
+                }
+        }
+}
+
+static void a_subject_is_plain_utf8_taken_verbatim(void **state)
+{
+        static const char *const bad[] = {"%00",    "a%00", "%00a",        "%0a",       "a%7F",
+                                          "%C2%80", "%c3",  "%C0%AF",      "%ED%A0%80", "\t",
+                                          "%ff",    "\xc3", "%F4%90%80%80"};
+        char form[100];
+        struct parsed parsed;
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bad); i++) {
+                snprintf(form, sizeof(form), "grant_type=password&subject_username=%s", bad[i]);
+                assert_outcome(form, REASON_BAD_SUBJECT);
+        }
+        parsed = parse(
+                "grant_type=password&subject_username=+M%C3%BCller%2b%26%3D%25%2541 \xc3\xa9;=x");
+        assert_int_equal(parsed.r, 0);
+        assert_text(parsed.request.subject, BYTES(" M\xc3\xbcller+&=%%41 \xc3\xa9;=x"));
+        release(&parsed);
+}
+
+/* Every wrong escape in a name and in a value, at the end of the form and before its end. */
+static void every_malformed_escape_is_refused_wherever_it_stands(void **state)
+{
+        static const char *const bad[] = {"%",   "%4",  "%%",  "%g0",    "%0g", "%4%", "%%41",
+                                          "% 1", "%1 ", "%+1", "%-1",    "%0x", "%:0", "%@0",
+                                          "%`0", "%/0", "%G0", "%u0041", "a%",  "a%4"};
+        static const char *const places[] = {
+                GOOD "&scope=%s",
+                GOOD "&scope=%s&x=y",
+                GOOD "&unknown=%s",
+                GOOD "&%s=x",
+                GOOD "&%s",
+                "%s&" GOOD,
+                GOOD "&client_secret=%s",
+                GOOD "&unknown%s&x=y",
+        };
+        char form[200];
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bad); i++) {
+                for (size_t k = 0; k < N_OF(places); k++) {
+                        const char *at = strstr(places[k], "%s");
+
+                        snprintf(form, sizeof(form), "%.*s%s%s", (int)(at - places[k]), places[k],
+                                 bad[i], at + 2);
+                        assert_outcome(form, REASON_MALFORMED_ESCAPE);
+                }
+        }
+}
+
+static void every_byte_can_be_escaped_in_either_case(void **state)
+{
+        (void)state;
+        for (int byte = 0; byte < 256; byte++) {
+                for (int upper = 0; upper < 2; upper++) {
+                        const char expected = (char)byte;
+                        char form[100];
+                        struct parsed parsed;
+
+                        snprintf(form, sizeof(form),
+                                 upper ? GOOD "&client_id=%%%02X" : GOOD "&client_id=%%%02x", byte);
+                        parsed = parse(form);
+                        assert_int_equal(parsed.r, 0);
+                        assert_text(parsed.request.client, (struct text){&expected, 1});
+                        release(&parsed);
+                }
+        }
+}
+
+static void a_repeat_is_refused_even_if_escapes_hide_it(void **state)
+{
+        static const char *const names[] = {"scope",   "client_id",  "client_secret",
+                                            "min_ttl", "grant_type", "subject_username"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(names); i++) {
+                char form[200];
+
+                snprintf(form, sizeof(form), GOOD "&%s=1&%s=1", names[i], names[i]);
+                assert_outcome(form, REASON_REPEATED_PARAMETER);
+                snprintf(form, sizeof(form), GOOD "&%s=1&%%%02x%s=2", names[i], names[i][0],
+                         names[i] + 1);
+                assert_outcome(form, REASON_REPEATED_PARAMETER);
+                snprintf(form, sizeof(form), GOOD "&%s&%s=", names[i], names[i]);
+                assert_outcome(form, REASON_REPEATED_PARAMETER);
+        }
+}
+
+static void parameters_we_do_not_read_may_hold_anything_and_repeat(void **state)
+{
+        (void)state;
+        assert_outcome(GOOD "&a=1&a=2&A&=&=x&==&%00=%00&scop=x&scopes=y&Scope=%ff", 0);
+        assert_outcome("&&&" GOOD "&&&", 0);
+        /* A NUL behind a name makes it another name. */
+        assert_outcome(GOOD "&scope%00=\"", 0);
+        assert_outcome("grant_type=password&subject_username%00=pa", REASON_MISSING_SUBJECT);
+}
+
+static void the_first_equals_sign_parts_name_and_value(void **state)
+{
+        struct parsed parsed = parse(GOOD "&client_id=a=b==");
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_text(parsed.request.client, BYTES("a=b=="));
+        release(&parsed);
+        /* An escaped one belongs to the name. */
+        assert_outcome("grant_type=password&subject_username%3dpa", REASON_MISSING_SUBJECT);
+}
+
+static void a_bad_scope_is_refused(void **state)
+{
+        (void)state;
+        assert_outcome(GOOD "&scope=+", REASON_BAD_SCOPE);
+        assert_outcome(GOOD "&scope=a++b", REASON_BAD_SCOPE);
+        assert_outcome(GOOD "&scope=a%00", REASON_BAD_SCOPE);
+        assert_outcome(GOOD "&scope=a%0ab", REASON_BAD_SCOPE);
+        assert_outcome(GOOD "&scope=%22", REASON_BAD_SCOPE);
+        assert_outcome(GOOD "&scope=%c3%a9", REASON_BAD_SCOPE);
+}
+
+static void min_ttl_is_one_to_nine_digits(void **state)
+{
+        static const char *const bad[] = {"-1",  "%2b1", "+1",  "1+",  "1.5",        "1s",
+                                          "0x1", "a",    "1e3", "%00", "1234567890", "1%00"};
+        static const struct {
+                const char *digits;
+                uint64_t ms;
+        } good[] = {
+                {"0", 0},
+                {"1", 1000},
+                {"007", 7000},
+                {"999999999", UINT64_C(999999999000)},
+        };
+        char form[100];
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bad); i++) {
+                snprintf(form, sizeof(form), GOOD "&min_ttl=%s", bad[i]);
+                assert_outcome(form, REASON_BAD_MIN_TTL);
+        }
+        for (size_t i = 0; i < N_OF(good); i++) {
+                struct parsed parsed;
+
+                snprintf(form, sizeof(form), GOOD "&min_ttl=%s", good[i].digits);
+                parsed = parse(form);
+                assert_int_equal(parsed.r, 0);
+                assert_int_equal(parsed.request.min_ttl_ms, good[i].ms);
+                release(&parsed);
+        }
+}
+
+/* What a caller sends as a secret must be gone from the form, however the parsing ends. */
+static void secrets_are_wiped_from_the_form_whatever_the_outcome(void **state)
+{
+        static const char *const forms[] = {
+                GOOD "&client_secret=" NEEDLE,
+                GOOD "&password=" NEEDLE "&username=" NEEDLE,
+                "client_secret=" NEEDLE "&" GOOD "&password=" NEEDLE,
+                "c%6cient_secret=" NEEDLE "&" GOOD,
+                "client_secret=" NEEDLE,
+                GOOD "&scope=%zz&client_secret=" NEEDLE,
+                GOOD "&scope=a&scope=b&password=" NEEDLE,
+                GOOD "&client_secret=a&client_secret=" NEEDLE,
+                GOOD "&client_secret=" NEEDLE "%",
+                GOOD "&client_secret=%zz" NEEDLE,
+                GOOD "&subject_email=x&password=" NEEDLE,
+                GOOD "&%zz=x&password=" NEEDLE,
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(forms); i++) {
+                struct parsed parsed = parse(forms[i]);
+
+                if (memmem(parsed.form, parsed.size, NEEDLE, strlen(NEEDLE)))
+                        fail_msg("left in: %s", forms[i]);
+                release(&parsed);
+        }
+}
+
+static void a_secret_is_noticed_and_a_password_is_none(void **state)
+{
+        struct parsed parsed = parse(GOOD "&client_secret=x");
+
+        (void)state;
+        assert_true(parsed.request.secret_sent);
+        release(&parsed);
+        parsed = parse(GOOD "&password=x");
+        assert_int_equal(parsed.r, 0);
+        assert_false(parsed.request.secret_sent);
+        release(&parsed);
+}
+
+/* Any bytes at all: no outcome but those listed, nothing read or written past the form. */
+static void random_forms_end_in_a_listed_outcome(void **state)
+{
+        static const char *const pieces[] = {
+                "grant_type",
+                "password",
+                "subject_username",
+                "subject_userid",
+                "subject_email",
+                "scope",
+                "client_id",
+                "client_secret",
+                "min_ttl",
+                "=",
+                "=",
+                "=",
+                "&",
+                "&",
+                "&",
+                "%",
+                "%4",
+                "%41",
+                "%00",
+                "+",
+                "a",
+                "12",
+                "\xc3\xa9",
+                "\xff",
+                "%2",
+                "6",
+        };
+        uint64_t seed = 6;
+
+        (void)state;
+        for (int round = 0; round < 50000; round++) {
+                char form[256] = "";
+                struct parsed parsed;
+
+                for (size_t n = random_next(&seed) % 12; n > 0; n--)
+                        append(form, sizeof(form), pieces[random_next(&seed) % N_OF(pieces)]);
+                parsed = parse_from(TEXT(form), random_next(&seed) % 2);
+                assert_true(parsed.r >= 0 && parsed.r <= REASON_BAD_MIN_TTL &&
+                            parsed.r != REASON_MISSING_SCOPE);
+                if (parsed.r == 0) {
+                        assert_in_range(parsed.request.subject.size, 1, REQUEST_SUBJECT_MAX_BYTES);
+                        assert_true(parsed.request.subject.bytes >= parsed.form);
+                        assert_true(parsed.request.subject.bytes + parsed.request.subject.size <=
+                                    parsed.form + parsed.size);
+                }
+                release(&parsed);
+        }
+}
+
+/* "Basic " and user:password in base64, in a block of exactly its size. */
+static char *basic_header(struct text credentials)
+{
+        char *header = malloc(6 + (credentials.size + 2) / 3 * 4 + 1);
+
+        assert_non_null(header);
+        snprintf(header, 7, "Basic ");
+        EVP_EncodeBlock((unsigned char *)header + 6, (const unsigned char *)credentials.bytes,
+                        (int)credentials.size);
+        return header;
+}
+
+static void assert_basic(struct text credentials, struct text raw, struct text decoded,
+                         bool secret_sent)
+{
+        char *header = basic_header(credentials);
+        struct token_request request;
+
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, header), 0);
+        assert_text(request.basic_client_raw, raw);
+        assert_text(request.basic_client, decoded);
+        assert_int_equal(request.secret_sent, secret_sent);
+        request_deinit(&request);
+        free(header);
+}
+
+static void basic_gives_the_user_raw_and_decoded(void **state)
+{
+        (void)state;
+        assert_basic(BYTES("app:secret"), BYTES("app"), BYTES("app"), true);
+        assert_basic(BYTES("app:"), BYTES("app"), BYTES("app"), false);
+        assert_basic(BYTES("a:b:c"), BYTES("a"), BYTES("a"), true);
+        assert_basic(BYTES("my+app%21:x"), BYTES("my+app%21"), BYTES("my app!"), true);
+        assert_basic(BYTES("100%:x"), BYTES("100%"), BYTES("100%"), true);
+        assert_basic(BYTES("a+b%:x"), BYTES("a+b%"), BYTES("a+b%"), true);
+        assert_basic(BYTES("a\0b:x"), BYTES("a\0b"), BYTES("a\0b"), true);
+}
+
+static void basic_of_every_size_is_decoded(void **state)
+{
+        char credentials[601];
+
+        (void)state;
+        memset(credentials, 'u', sizeof(credentials));
+        for (size_t size = 2; size <= sizeof(credentials); size++) {
+                for (size_t user = 1; user < size; user += 1 + size / 5) {
+                        const struct text name = {"u", 1};
+
+                        credentials[user] = ':';
+                        if (user == 1)
+                                assert_basic((struct text){credentials, size}, name, name,
+                                             size > 2);
+                        else
+                                assert_basic((struct text){credentials, size},
+                                             (struct text){credentials, user},
+                                             (struct text){credentials, user}, size > user + 1);
+                        credentials[user] = 'u';
+                }
+        }
+}
+
+static void assert_authorization(const char *header, int reason)
+{
+        char *exact = copy_exactly((struct text){header, strlen(header) + 1});
+        struct token_request request;
+
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, exact), reason);
+        if (reason == 0)
+                assert_int_equal(request.basic_client_raw.size, 0);
+        request_deinit(&request);
+        free(exact);
+}
+
+static void malformed_basic_is_refused(void **state)
+{
+        static const char *const bad[] = {
+                "Basic",      "Basic ",         "Basic =",         "Basic ====",   "Basic YQ==",
+                "Basic OmI=", "Basic YTpi=",    "Basic YTpi====",  "Basic YTp",    "Basic YTpiY",
+                "Basic Y=pi", "Basic YT=i",     "Basic YTpi YTpi", "Basic YTpi ",  "Basic YTp\ti",
+                "Basic a:bc", "Basic YTp-",     "Basic YTp_",      "Basic YTpi\n", "Basic Y===",
+                "Basic =YTp", "Basic YTpi\xc3", "Basic Og==",
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bad); i++)
+                assert_authorization(bad[i], REASON_BAD_AUTHORIZATION);
+}
+
+static void the_scheme_is_read_in_any_case_and_others_are_ignored(void **state)
+{
+        static const char *const ignored[] = {"",
+                                              "B",
+                                              "Basi",
+                                              "Bearer abc",
+                                              "Basically YTpi",
+                                              "Digest YTpi",
+                                              "Basic\tYTpi",
+                                              " Basic YTpi"};
+        static const char *const taken[] = {"basic YTpi", "BASIC YTpi", "bAsIc    YTpi"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(ignored); i++)
+                assert_authorization(ignored[i], 0);
+        for (size_t i = 0; i < N_OF(taken); i++) {
+                struct token_request request;
+
+                request_init(&request);
+                assert_int_equal(request_authorization(&request, taken[i]), 0);
+                assert_text(request.basic_client, BYTES("a"));
+                request_deinit(&request);
+        }
+}
+
+static void the_password_of_basic_is_wiped_at_once_and_the_rest_at_the_end(void **state)
+{
+        char *header = basic_header(BYTES("application:" NEEDLE));
+        struct token_request request;
+
+        (void)state;
+        frees_watch(NEEDLE);
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, header), 0);
+        assert_null(memmem(request.basic.bytes, request.basic.capacity, NEEDLE, strlen(NEEDLE)));
+        request_deinit(&request);
+        assert_int_equal(frees_dirty(), 0);
+        free(header);
+
+        header = basic_header(BYTES(NEEDLE ":and no colon before"));
+        frees_watch(NEEDLE);
+        assert_int_equal(request_authorization(&request, header), 0);
+        request_deinit(&request);
+        assert_int_equal(frees_dirty(), 0);
+        frees_watch(NULL);
+        free(header);
+}
+
+static void out_of_memory_at_every_allocation_of_basic_is_said(void **state)
+{
+        char credentials[300] = "";
+        char *header;
+        int r = -ENOMEM;
+
+        (void)state;
+        memset(credentials, 'u', sizeof(credentials));
+        credentials[250] = ':';
+        header = basic_header((struct text){credentials, sizeof(credentials)});
+        for (unsigned int n = 1; r; n++) {
+                struct token_request request;
+
+                assert_true(n < 10);
+                request_init(&request);
+                alloc_fail_at(n);
+                r = request_authorization(&request, header);
+                assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+                if (r)
+                        assert_int_equal(request.basic_client.size, 0);
+                request_deinit(&request);
+        }
+        free(header);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_documented_form_is_understood),
+                cmocka_unit_test(every_kind_of_subject_is_read_from_its_parameter),
+                cmocka_unit_test(what_is_not_said_stays_empty),
+                cmocka_unit_test(a_parameter_without_a_value_counts_as_absent),
+                cmocka_unit_test(the_grant_type_is_password_and_may_be_left_out_of_a_query_only),
+                cmocka_unit_test(exactly_one_subject_is_asked_for),
+                cmocka_unit_test(a_subject_is_1_to_256_bytes_after_decoding),
+                cmocka_unit_test(a_subject_is_plain_utf8_taken_verbatim),
+                cmocka_unit_test(every_malformed_escape_is_refused_wherever_it_stands),
+                cmocka_unit_test(every_byte_can_be_escaped_in_either_case),
+                cmocka_unit_test(a_repeat_is_refused_even_if_escapes_hide_it),
+                cmocka_unit_test(parameters_we_do_not_read_may_hold_anything_and_repeat),
+                cmocka_unit_test(the_first_equals_sign_parts_name_and_value),
+                cmocka_unit_test(a_bad_scope_is_refused),
+                cmocka_unit_test(min_ttl_is_one_to_nine_digits),
+                cmocka_unit_test(secrets_are_wiped_from_the_form_whatever_the_outcome),
+                cmocka_unit_test(a_secret_is_noticed_and_a_password_is_none),
+                cmocka_unit_test(random_forms_end_in_a_listed_outcome),
+                cmocka_unit_test(basic_gives_the_user_raw_and_decoded),
+                cmocka_unit_test(basic_of_every_size_is_decoded),
+                cmocka_unit_test(malformed_basic_is_refused),
+                cmocka_unit_test(the_scheme_is_read_in_any_case_and_others_are_ignored),
+                cmocka_unit_test(the_password_of_basic_is_wiped_at_once_and_the_rest_at_the_end),
+                cmocka_unit_test(out_of_memory_at_every_allocation_of_basic_is_said),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
