@@ -184,7 +184,7 @@ static bool read_answer(struct peer_finder *finder, struct inet_diag_msg *ret)
 static void find_tcp(struct peer_finder *finder, const struct sockaddr *local, int fd,
                      struct peer *ret)
 {
-        struct sockaddr_storage storage;
+        struct sockaddr_storage storage = {};
         struct sockaddr *remote = (struct sockaddr *)&storage;
         socklen_t size = sizeof(storage);
         struct inet_diag_msg answer;
@@ -210,7 +210,7 @@ static void find_unix(int fd, struct peer *ret)
 
 void peer_find(struct peer_finder *finder, int fd, struct peer *ret)
 {
-        struct sockaddr_storage storage;
+        struct sockaddr_storage storage = {};
         struct sockaddr *local = (struct sockaddr *)&storage;
         socklen_t size = sizeof(storage);
 

@@ -155,15 +155,12 @@ int render_health(struct response *ret, unsigned int status, const char *text)
 
 int render_metadata(struct response *ret, const char *host)
 {
+        static const char rest[] = "/oauth2/token\",\"response_types_supported\":[],"
+                                   "\"grant_types_supported\":[\"password\"],"
+                                   "\"token_endpoint_auth_methods_supported\":"
+                                   "[\"none\",\"client_secret_basic\",\"client_secret_post\"]}";
         const char *const parts[] = {
-                "{\"issuer\":\"http://",
-                host,
-                "\",\"token_endpoint\":\"http://",
-                host,
-                "/oauth2/token\",\"response_types_supported\":[],"
-                "\"grant_types_supported\":[\"password\"],"
-                "\"token_endpoint_auth_methods_supported\":"
-                "[\"none\",\"client_secret_basic\",\"client_secret_post\"]}",
+                "{\"issuer\":\"http://", host, "\",\"token_endpoint\":\"http://", host, rest,
         };
         int r = 0;
 

@@ -29,7 +29,7 @@
 #define POOL_BYTES ((size_t)16384)
 
 /* A body that says it is larger is not even read to its end. */
-#define BODY_READ_MAX_BYTES (1024 * 1024)
+#define BODY_READ_MAX_BYTES (UINT64_C(1024) * 1024)
 
 /* Connections above our own limit, so that libmicrohttpd's, which stops it accepting, is never met.
  */

@@ -15,7 +15,7 @@
 #include "token.h"
 
 /* A longer life than this is taken for nonsense. */
-#define ANSWER_LIFETIME_MAX_S (366 * 86400)
+#define ANSWER_LIFETIME_MAX_S (INT64_C(366) * 86400)
 
 /* How one request to the issuer ended, as the transport saw it. Borrowed. */
 struct fetch_result {

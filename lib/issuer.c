@@ -48,7 +48,7 @@ void issuers_deinit(struct issuers *issuers)
 struct issuer *issuers_find(struct issuers *issuers, const char *url)
 {
         for (size_t i = 0; i < issuers->n; i++)
-                if (strcmp(issuers->all[i].url, url) == 0)
+                if (issuers->all[i].url && strcmp(issuers->all[i].url, url) == 0)
                         return &issuers->all[i];
         return NULL;
 }

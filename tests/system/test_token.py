@@ -3,7 +3,6 @@
 
 import base64
 import json
-import socket
 import subprocess
 from urllib.parse import quote_plus
 
@@ -448,14 +447,6 @@ class TestConnections:
             connection.send(b"".join(form_request(question(name)) for name in names))
             for name in names:
                 expect.miss(connection.receive(), name)
-
-    def test_a_caller_that_shuts_its_writing_side_gets_its_answer(self, daemon, subject, address):
-        for check in (expect.miss, expect.hit):
-            with daemon.connect(address) as connection:
-                connection.send(form_request(question(subject)))
-                connection.socket.shutdown(socket.SHUT_WR)
-                check(connection.receive(), subject)
-                assert connection.until_closed() == b""
 
 
 class TestOtherPaths:

@@ -357,7 +357,7 @@ static void integers_past_64_bits_saturate(void **state)
 
 static void letting_go_wipes_every_string_at_any_depth(void **state)
 {
-        json_object *object = parsed(BYTES("{\"a\":\"secret\",\"b\":[{\"c\":\"secret\"}],"
+        json_object *object = parsed(BYTES("{\"a\":\"secret\",\"b\":[1,{\"c\":\"secret\"}],"
                                            "\"long\":\"a secret that does not fit inside of the "
                                            "object that json-c allocates for it\"}"));
         const char *strings[3];
@@ -365,7 +365,7 @@ static void letting_go_wipes_every_string_at_any_depth(void **state)
 
         (void)state;
         json_object_object_get_ex(object, "b", &b);
-        json_object_object_get_ex(json_object_array_get_idx(b, 0), "c", &c);
+        json_object_object_get_ex(json_object_array_get_idx(b, 1), "c", &c);
         strings[0] = json_object_get_string(json_object_object_get(object, "a"));
         strings[1] = json_object_get_string(c);
         strings[2] = json_object_get_string(json_object_object_get(object, "long"));
