@@ -336,6 +336,16 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         return error_trace(r);
 }
 
+/* libmicrohttpd cannot be stopped while a request waits, whatever made the loop end. */
+static void release_callers(struct daemon *daemon)
+{
+        broker_abort(daemon->broker, daemon->loop.now_ms);
+        do
+                carry_out_commands(daemon);
+        while (daemon->commands_left);
+        server_tick(&daemon->server);
+}
+
 static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
@@ -357,6 +367,7 @@ int daemon_run(const struct config *config)
                 log_info("ready: %zu client application%s", config->settings.n_clients,
                          config->settings.n_clients == 1 ? "" : "s");
                 r = run(&daemon);
+                release_callers(&daemon);
                 log_totals(&daemon);
         }
         daemon_deinit(&daemon);
