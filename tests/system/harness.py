@@ -7,6 +7,7 @@ sanitizers, and must never have written a token or a secret.
 """
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -90,15 +91,14 @@ def scratch_directory():
 
 def free_port():
     """A port nobody has on either loopback address, outside the range that the kernel hands out."""
-    while True:
+    for _ in range(1000):
         port = random.SystemRandom().randrange(15000, 32000)
-        try:
+        with contextlib.suppress(OSError):
             for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
                 with socket.socket(family) as probe:
                     probe.bind((host, port))
-        except OSError:
-            continue
-        return port
+            return port
+    raise AssertionError("no port is free on both 127.0.0.1 and [::1]")
 
 
 class Output:
@@ -217,9 +217,8 @@ class Issuer(Program):
             self.process.terminate()
             status = self.wait()
             text = self.output.text()
-            assert status == 0 and not SANITIZER.search(
-                text
-            ), f"fake-egain: status {status}\n{text}"
+            report = SANITIZER.search(text)
+            assert status == 0 and not report, f"fake-egain: status {status}\n{text}"
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def url(self, client, audience="user", origin=None):
@@ -271,9 +270,8 @@ class Issuer(Program):
 def libconfig(value):
     """A value in libconfig's syntax."""
     if isinstance(value, dict):
-        return (
-            "{ " + " ".join(f"{name} = {libconfig(item)};" for name, item in value.items()) + " }"
-        )
+        members = (f"{name} = {libconfig(item)};" for name, item in value.items())
+        return "{ " + " ".join(members) + " }"
     if isinstance(value, (list, tuple)):
         return "( " + ", ".join(libconfig(item) for item in value) + " )"
     if isinstance(value, bool):
@@ -386,10 +384,11 @@ class Daemon(Program):
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def totals(self, text):
-        """The counters of the line it wrote at its end."""
-        line = re.search(r"stopped: (.*)", text).group(1)
-        return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+    def cpu_seconds(self):
+        """The time it has spent computing."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def connect(self, address=None):
         return Connection(address or self.unix)
@@ -423,6 +422,12 @@ class Daemon(Program):
         """One full turn of the daemon's loop: what it had read before has been acted upon."""
         for _ in range(2):
             assert self.request("GET", "/healthz").status == 200
+
+
+def totals(text):
+    """The counters of the line that a daemon wrote at its end."""
+    line = re.search(r"stopped: (.*)", text)[1]
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
 
 
 def question(subject, kind="username", client_id="portal", scope=READ, **more):

@@ -2,6 +2,7 @@
 """Whatever comes in gets its documented error, and everybody else goes on being served."""
 
 import contextlib
+import os
 import socket
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 import expect
 from harness import READ, ask_bytes, question
-from wire import FORM, Closed, Fleet, form, form_request, http_request
+from wire import FORM, Closed, Fleet, eventually, form, form_request, http_request
 
 FORM_HEADER = [("Content-Type", FORM)]
 LONGEST = "a" * 256
@@ -438,6 +439,19 @@ class TestBrokenConnections:
                 if end % 2:
                     connection.reset()
 
+    def test_no_descriptor_is_left_behind(self, daemon, issuer):
+        def descriptors():
+            return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+        before = descriptors()
+        whole = ask_bytes("pa")
+        for end in (0, 1, 100, len(whole) - 1, len(whole)):
+            for address in (daemon.unix, daemon.tcp4, daemon.tcp6):
+                with Fleet(address, 20) as fleet:
+                    fleet.send(whole[:end])
+        # The issuer's connections are kept.
+        eventually(lambda: descriptors() <= before + 2, "descriptors to be closed")
+
     def test_cut_while_waiting(self, daemon, issuer):
         issuer.behave(hold=True)
         for number in range(10):
@@ -540,6 +554,37 @@ class TestSlowCallers:
                 # The byte a second is what this test is about, not a way to wait for something.
                 time.sleep(max(0.0, started + sent - time.monotonic()))
         assert time.monotonic() - started > 1.5
+
+
+class TestRest:
+    def test_waiting_costs_nothing(self, start_daemon, issuer):
+        """Whatever state connections are in, the daemon sleeps while none of them moves."""
+        daemon = start_daemon(limits={"max_connections": 32})
+        addresses = (daemon.unix, daemon.tcp4, daemon.tcp6)
+        issuer.behave(hold=True, subject="username:held")
+        with contextlib.ExitStack() as stack:
+
+            def connections():
+                return [stack.enter_context(daemon.connect(address)) for address in addresses]
+
+            for connection in connections():
+                expect.token(connection.send(ask_bytes("pa")).receive(), "pa")
+            waiting = [connection.send(ask_bytes("held")) for connection in connections()]
+            unfinished = [connection.send(ask_bytes("pa")[:-3]) for connection in connections()]
+            issuer.wait_for("held", 1)
+            daemon.settle()
+            waiting[0].reset()
+            waiting[1].socket.shutdown(socket.SHUT_WR)
+            unfinished[0].reset()
+            unfinished[1].socket.shutdown(socket.SHUT_WR)
+            for _ in range(15):
+                connections()
+            before = daemon.cpu_seconds()
+            # Time has to pass here: what is measured is what is done in it.
+            time.sleep(1)
+            assert daemon.cpu_seconds() - before < 0.5
+            issuer.release()
+            expect.token(waiting[2].receive(), "held")
 
 
 class TestTooManyConnections:

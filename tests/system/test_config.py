@@ -460,6 +460,12 @@ class TestListening:
             assert status.st_gid == 65534
             expect.token(daemon.ask("pa"), "pa")
 
+    def test_mode_unless_told(self, issuer):
+        daemon = Daemon(issuer)
+        daemon.settings["listen"] = [{"unix": daemon.unix}]
+        with daemon:
+            assert os.stat(daemon.unix).st_mode & 0o7777 == 0o660
+
     def test_one_address_only(self, issuer):
         daemon = Daemon(issuer)
         daemon.settings["listen"] = [{"tcp": f"[::1]:{daemon.port}"}]

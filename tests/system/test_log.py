@@ -7,7 +7,7 @@ That it never writes a token or a secret is checked at the end of every daemon (
 import pytest
 
 import expect
-from harness import PIPE_BYTES, Daemon, ask_bytes
+from harness import PIPE_BYTES, Daemon, ask_bytes, totals
 from wire import eventually
 
 
@@ -60,4 +60,4 @@ class TestNothingBlocks:
         issuer.reset()
         expect.token(daemon.ask("pa"), "pa")
         text = daemon.stop()
-        assert daemon.totals(text)["refusals"] == refusals
+        assert totals(text)["refusals"] == refusals

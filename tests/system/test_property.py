@@ -13,7 +13,7 @@ from collections import Counter
 from functools import lru_cache
 
 import expect
-from harness import CLIENTS, MANAGE, READ, URL_SCOPE, Daemon, Issuer, ask_bytes, payload
+from harness import CLIENTS, MANAGE, READ, URL_SCOPE, Daemon, Issuer, ask_bytes, payload, totals
 from wire import drive
 
 REQUESTS = int(os.environ.get("PROPERTY_REQUESTS", "100000"))
@@ -138,7 +138,7 @@ def test_every_token_is_the_right_one(capsys):
             seen["hit" if "; hit" in response.header("Cache-Status") else "fetched"] += 1
 
         drive(daemon.unix, CONNECTIONS, requests(), judge, timeout=60 + REQUESTS / 500)
-        totals = daemon.totals(daemon.stop())
+        counters = totals(daemon.stop())
 
     with capsys.disabled():
         print(f"  {dict(seen)}")
@@ -146,5 +146,5 @@ def test_every_token_is_the_right_one(capsys):
     # Trouble was the exception, and the cache did its work.
     assert seen["hit"] > 0
     assert seen["hit"] + seen["fetched"] > REQUESTS * 0.8
-    assert totals["requests"] > REQUESTS * 0.9
-    assert totals["fetches"] < REQUESTS
+    assert counters["requests"] > REQUESTS * 0.9
+    assert counters["fetches"] < REQUESTS

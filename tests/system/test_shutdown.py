@@ -10,7 +10,7 @@ import time
 import pytest
 
 import expect
-from harness import Daemon, ask_bytes
+from harness import Daemon, ask_bytes, totals
 from wire import Closed, Connection, Fleet, eventually, http_request
 
 
@@ -103,6 +103,23 @@ class TestFlights:
             caller.send(ask_bytes("left"))
             issuer.wait_for("held", 1)
         daemon.stop()
+
+    @pytest.mark.parametrize("where", ["unix", "tcp4"])
+    def test_in_the_midst_of_traffic(self, start_daemon, issuer, where):
+        """Requests at every stage, from unread to half answered: an answer or an end for each."""
+        daemon = start_daemon(drain_timeout="20s")
+        issuer.behave(delay_ms=20)
+        expect.token(daemon.ask("known"), "known")
+        subjects = ["known", "new", "other"]
+        with Fleet(getattr(daemon, where), 200) as fleet:
+            fleet.send(lambda index: ask_bytes(subjects[index % 3]))
+            daemon.terminate()
+            for index, response in enumerate(fleet.collect()):
+                if response is not None and response.status == 200:
+                    expect.token(response, subjects[index % 3])
+                elif response is not None:
+                    expect.unavailable(response)
+            daemon.ended()
 
     def test_a_request_while_draining(self, start_daemon, issuer):
         """On a connection that is there already: an answer or an end, but no silence."""
@@ -203,11 +220,11 @@ class TestTotals:
             issuer.release()
             for response in fleet.collect():
                 expect.token(response, "two")
-        totals = daemon.totals(daemon.stop())
-        assert totals["hits"] == 3
-        assert totals["fetches"] == 2
-        assert totals["coalesced"] == 4
-        assert totals["requests"] >= 9
+        counters = totals(daemon.stop())
+        assert counters["hits"] == 3
+        assert counters["fetches"] == 2
+        assert counters["coalesced"] == 4
+        assert counters["requests"] >= 9
 
 
 class TestAgain:

@@ -213,9 +213,6 @@ class Fleet:
     def __exit__(self, *_):
         self.close()
 
-    def __len__(self):
-        return len(self.connections)
-
     def close(self):
         for connection in self.connections:
             connection.close()

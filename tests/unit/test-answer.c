@@ -287,13 +287,17 @@ static void the_longest_lifetime_passes_and_a_second_more_does_not(void **state)
         char body[200];
 
         (void)state;
-        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":%d}", ANSWER_LIFETIME_MAX_S);
+        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":%ju}",
+                 (uintmax_t)ANSWER_LIFETIME_MAX_S);
         assert_lifetime(body, (uint64_t)ANSWER_LIFETIME_MAX_S);
-        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":%d}", ANSWER_LIFETIME_MAX_S + 1);
+        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":%ju}",
+                 (uintmax_t)ANSWER_LIFETIME_MAX_S + 1);
         assert_unusable(body);
-        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":\"%d\"}", ANSWER_LIFETIME_MAX_S);
+        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":\"%ju\"}",
+                 (uintmax_t)ANSWER_LIFETIME_MAX_S);
         assert_lifetime(body, (uint64_t)ANSWER_LIFETIME_MAX_S);
-        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":\"%d\"}", ANSWER_LIFETIME_MAX_S + 1);
+        snprintf(body, sizeof(body), TOKEN ",\"expires_in\":\"%ju\"}",
+                 (uintmax_t)ANSWER_LIFETIME_MAX_S + 1);
         assert_unusable(body);
 }
 

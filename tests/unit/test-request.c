@@ -305,6 +305,14 @@ static void the_first_equals_sign_parts_name_and_value(void **state)
         assert_outcome("grant_type=password&subject_username%3dpa", REASON_MISSING_SUBJECT);
 }
 
+static void the_first_of_several_mistakes_is_named(void **state)
+{
+        (void)state;
+        assert_outcome(GOOD "&scope=a&scope=b&x=%zz&scope=c", REASON_REPEATED_PARAMETER);
+        assert_outcome(GOOD "&x=%zz&scope=a&scope=b&y=1", REASON_MALFORMED_ESCAPE);
+        assert_outcome("scope=%zz", REASON_MALFORMED_ESCAPE);
+}
+
 static void a_bad_scope_is_refused(void **state)
 {
         (void)state;
@@ -480,6 +488,23 @@ static void basic_gives_the_user_raw_and_decoded(void **state)
         assert_basic(BYTES("a\0b:x"), BYTES("a\0b"), BYTES("a\0b"), true);
 }
 
+static void a_second_header_takes_the_place_of_the_first(void **state)
+{
+        char *first = basic_header(BYTES("a-rather-long-name:x"));
+        char *second = basic_header(BYTES("b:"));
+        struct token_request request;
+
+        (void)state;
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, first), 0);
+        assert_int_equal(request_authorization(&request, second), 0);
+        assert_text(request.basic_client, BYTES("b"));
+        assert_text(request.basic_client_raw, BYTES("b"));
+        request_deinit(&request);
+        free(first);
+        free(second);
+}
+
 static void basic_of_every_size_is_decoded(void **state)
 {
         char credentials[601];
@@ -558,7 +583,7 @@ static void the_scheme_is_read_in_any_case_and_others_are_ignored(void **state)
 
 static void the_password_of_basic_is_wiped_at_once_and_the_rest_at_the_end(void **state)
 {
-        char *header = basic_header(BYTES("application:" NEEDLE));
+        char *header = basic_header(BYTES("u:something, then " NEEDLE));
         struct token_request request;
 
         (void)state;
@@ -620,12 +645,14 @@ int main(void)
                 cmocka_unit_test(a_repeat_is_refused_even_if_escapes_hide_it),
                 cmocka_unit_test(parameters_we_do_not_read_may_hold_anything_and_repeat),
                 cmocka_unit_test(the_first_equals_sign_parts_name_and_value),
+                cmocka_unit_test(the_first_of_several_mistakes_is_named),
                 cmocka_unit_test(a_bad_scope_is_refused),
                 cmocka_unit_test(min_ttl_is_one_to_nine_digits),
                 cmocka_unit_test(secrets_are_wiped_from_the_form_whatever_the_outcome),
                 cmocka_unit_test(a_secret_is_noticed_and_a_password_is_none),
                 cmocka_unit_test(random_forms_end_in_a_listed_outcome),
                 cmocka_unit_test(basic_gives_the_user_raw_and_decoded),
+                cmocka_unit_test(a_second_header_takes_the_place_of_the_first),
                 cmocka_unit_test(basic_of_every_size_is_decoded),
                 cmocka_unit_test(malformed_basic_is_refused),
                 cmocka_unit_test(the_scheme_is_read_in_any_case_and_others_are_ignored),

@@ -127,6 +127,7 @@ static void the_end_wipes_the_bytes_past_the_size_too(void **state)
         (void)state;
         frees_watch(NEEDLE);
         assert_int_equal(secret_reserve(&secret, 100), 0);
+        assert_string_equal(secret.bytes, "");
         memcpy(secret.bytes + 50, NEEDLE, strlen(NEEDLE));
         secret_deinit(&secret);
         assert_int_equal(frees_dirty(), 0);
@@ -185,6 +186,7 @@ static void moving_hands_over_the_block_and_wipes_the_old_one(void **state)
         assert_string_equal(to.bytes, "new");
         assert_int_equal(to.size, 3);
         assert_int_equal(to.size_limit, 200);
+        assert_true(to.capacity > 3);
         assert_null(from.bytes);
         assert_int_equal(from.size, 0);
         assert_int_equal(from.capacity, 0);
@@ -221,6 +223,10 @@ static void wiping_nothing_is_harmless(void **state)
 
         (void)state;
         secret_wipe(NULL, 0);
+        secret_wipe(bytes, 0);
+        assert_string_equal(bytes, "ab");
+        secret_wipe(bytes + 1, 1);
+        assert_string_equal(bytes, "a");
         secret_wipe(bytes, 2);
         assert_zero(bytes, sizeof(bytes));
 }

@@ -156,6 +156,18 @@ static void a_control_is_found_anywhere(void **state)
         assert_false(text_is_plain_utf8(BYTES("M\xc3\xbcller \xc2\x9f")));
 }
 
+static void controls_are_utf8_though_not_plain(void **state)
+{
+        (void)state;
+        assert_true(text_is_utf8((struct text){}));
+        assert_true(text_is_utf8(
+                BYTES("\0\n\x7f\xc2\x80 M\xc3\xbcller \xe2\x82\xac \xf0\x9f\x98\x80")));
+        assert_false(text_is_utf8(BYTES("\xff")));
+        assert_false(text_is_utf8(BYTES("a\xff")));
+        assert_false(text_is_utf8(BYTES("\xe2\x82\xac\xe2\x82")));
+        assert_false(text_is_utf8(BYTES("a\xff b")));
+}
+
 static void an_empty_text_is_plain(void **state)
 {
         (void)state;
@@ -189,6 +201,7 @@ int main(void)
                 cmocka_unit_test(only_what_is_encoded_well_passes),
                 cmocka_unit_test(a_sequence_cut_short_is_refused),
                 cmocka_unit_test(a_control_is_found_anywhere),
+                cmocka_unit_test(controls_are_utf8_though_not_plain),
                 cmocka_unit_test(an_empty_text_is_plain),
                 cmocka_unit_test(texts_are_compared_by_bytes_and_then_by_size),
         };

@@ -44,6 +44,7 @@ static void the_last_reference_wipes_and_no_other(void **state)
         frees_watch(NEEDLE);
         assert_int_equal(token_new(&token, TEXT(NEEDLE), TEXT("s"), 0, 1), 0);
         assert_int_equal(token->refs, 1);
+        assert_true(text_equal(token_scope(token), BYTES("s")));
         assert_ptr_equal(token_ref(token), token);
         assert_int_equal(token->refs, 2);
         token_unref(token);
