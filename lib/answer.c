@@ -87,11 +87,17 @@ static bool is_bearer(json_object *object)
         }
 }
 
+/* What was granted; empty where the issuer does not say, which some do with null or "". */
 static bool read_scope(json_object *object, struct text *ret)
 {
+        json_object *value;
+
+        *ret = (struct text){};
+        if (json_object_object_get_ex(object, "scope", &value) && !value)
+                return true;
         switch (json_get_text(object, "scope", ret)) {
-        case JSON_MEMBER_ABSENT: *ret = (struct text){}; return true;
-        case JSON_MEMBER_PRESENT: return is_scope(*ret);
+        case JSON_MEMBER_ABSENT: return true;
+        case JSON_MEMBER_PRESENT: return ret->size == 0 || is_scope(*ret);
         default: return false;
         }
 }

@@ -149,8 +149,9 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
                 secret_wipe(value_begin, value_size);
         if (r)
                 return r;
-        if (parameter == _PARAMETER_N)
-                return 0;
+        if (parameter == _PARAMETER_N || parameter == PARAMETER_PASSWORD ||
+            parameter == PARAMETER_USERNAME)
+                return 0; /* not ours to judge */
         if (form->seen[parameter])
                 return REASON_REPEATED_PARAMETER;
 

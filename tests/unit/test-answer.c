@@ -441,9 +441,8 @@ static void the_longest_token_passes_and_a_byte_more_does_not(void **state)
 static void a_scope_that_could_not_be_repeated_makes_the_answer_unusable(void **state)
 {
         static const char *const bad[] = {
-                "\"\"",        "\"a\\nb\"",   "\"a\\\"b\"",    "\"a\\\\b\"", "\"\xc3\xa9\"",
-                "\"\\u0000\"", "\"\\u007f\"", "[\"a\",\"b\"]", "1",          "null",
-                "true",        "{}",
+                "\"a\\nb\"",   "\"a\\\"b\"",    "\"a\\\\b\"", "\"\xc3\xa9\"", "\"\\u0000\"",
+                "\"\\u007f\"", "[\"a\",\"b\"]", "1",          "true",         "{}",
         };
         char body[100];
         struct answer answer;
@@ -457,10 +456,21 @@ static void a_scope_that_could_not_be_repeated_makes_the_answer_unusable(void **
         assert_non_null(answer.token);
         assert_true(text_equal(token_scope(answer.token), BYTES("b a  b https://x/.default")));
         token_unref(answer.token);
-        answer = understood(200, BYTES(TOKEN "}"), false);
-        assert_non_null(answer.token);
-        assert_int_equal(token_scope(answer.token).size, 0);
-        token_unref(answer.token);
+}
+
+static void an_issuer_may_leave_the_scope_out_or_empty(void **state)
+{
+        static const char *const bodies[] = {TOKEN "}", TOKEN ",\"scope\":\"\"}",
+                                             TOKEN ",\"scope\":null}"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(bodies); i++) {
+                struct answer answer = understood(200, TEXT(bodies[i]), false);
+
+                assert_non_null(answer.token);
+                assert_int_equal(token_scope(answer.token).size, 0);
+                token_unref(answer.token);
+        }
 }
 
 static void a_200_that_is_not_clearly_a_token_is_unusable(void **state)
@@ -527,6 +537,7 @@ int main(void)
                 cmocka_unit_test(every_character_that_a_scope_may_hold_is_repeated),
                 cmocka_unit_test(the_longest_token_passes_and_a_byte_more_does_not),
                 cmocka_unit_test(a_scope_that_could_not_be_repeated_makes_the_answer_unusable),
+                cmocka_unit_test(an_issuer_may_leave_the_scope_out_or_empty),
                 cmocka_unit_test(a_200_that_is_not_clearly_a_token_is_unusable),
                 cmocka_unit_test(out_of_memory_at_every_allocation_is_said_and_nothing_leaks),
         };
