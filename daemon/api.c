@@ -47,6 +47,7 @@ void api_call_deinit(struct api_call *call)
                 secret_wipe(call->query, strlen(call->query));
                 free(call->path);
         }
+        token_unref(call->waiter.reply.token); /* replied, and the caller was gone */
         request_deinit(&call->request);
         secret_deinit(&call->body);
         response_deinit(&call->response);

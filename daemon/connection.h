@@ -21,6 +21,7 @@ struct connection {
         bool tcp;
         bool used; /* a request was begun on it */
         struct peer peer;
+        void *request; /* the server's, until it has ended */
 };
 
 struct connections {

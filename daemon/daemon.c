@@ -149,6 +149,7 @@ static void begin_flush(struct daemon *daemon)
         daemon->phase = PHASE_FLUSHING;
         daemon->phase_until_ms = daemon->loop.now_ms + FLUSH_MS;
         broker_abort(daemon->broker, daemon->loop.now_ms);
+        daemon->commands_left = true;
 }
 
 static void signals_ready(struct loop_source *source, uint32_t events)

@@ -74,8 +74,19 @@ static void *begin_request(void *data, const char *target, struct MHD_Connection
                 return NULL;
         }
         server->n_requests++;
+        request->connection->request = request;
         connection_begin(&server->connections, request->connection, server->loop->now_ms);
         return request;
+}
+
+static void free_request(struct request *request)
+{
+        struct server *server = request->server;
+
+        server->n_requests--;
+        request->connection->request = NULL;
+        api_call_deinit(&request->call);
+        free(request);
 }
 
 static void end_request(void *data, struct MHD_Connection *mhd, void **request_data,
@@ -86,23 +97,25 @@ static void end_request(void *data, struct MHD_Connection *mhd, void **request_d
 
         if (!request)
                 return;
-        server->n_requests--;
         connection_rest(&server->connections, request->connection, server->loop->now_ms);
-        api_call_deinit(&request->call);
-        free(request);
+        free_request(request);
         *request_data = NULL;
 }
 
 static void notify(void *data, struct MHD_Connection *mhd, void **socket_context,
                    enum MHD_ConnectionNotificationCode code)
 {
+        struct connection *connection = *socket_context;
         struct server *server = data;
 
         if (code == MHD_CONNECTION_NOTIFY_STARTED) {
                 *socket_context = server->arriving;
                 server->arriving = NULL;
-        } else if (*socket_context) {
-                connection_free(&server->connections, *socket_context);
+        } else if (connection) {
+                /* libmicrohttpd does not end a request whose header it could not make out. */
+                if (connection->request)
+                        free_request(connection->request);
+                connection_free(&server->connections, connection);
                 *socket_context = NULL;
         }
 }
