@@ -20,6 +20,8 @@ def refuses(address):
         Connection(address, timeout=5).close()
     except (ConnectionRefusedError, FileNotFoundError):
         return True
+    except ConnectionResetError:
+        pass  # it came into the backlog just before that was closed
     return False
 
 
