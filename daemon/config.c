@@ -63,7 +63,7 @@ static const struct config_option limits_options[] = {
         {"max_flights", CONFIG_KIND_COUNT, FIELD(settings.max_flights), "1", "100000", "1024"},
         {"max_token_size", CONFIG_KIND_SIZE, FIELD(settings.max_token_bytes), "1K", "1M", "16K",
          .at_most = "max_response_size"},
-        {"max_response_size", CONFIG_KIND_SIZE, FIELD(upstream.max_response_bytes), "4K", "16M",
+        {"max_response_size", CONFIG_KIND_SIZE, FIELD(upstream.max_response_bytes), "4K", "1M",
          "1M"},
         {"header_timeout", CONFIG_KIND_DURATION, FIELD(header_timeout_ms), "1s", "1m", "10s"},
         {"idle_timeout", CONFIG_KIND_DURATION, FIELD(idle_timeout_ms), "1s", "1h", "60s"},

@@ -63,7 +63,7 @@ struct daemon {
         struct listeners listeners;
         enum phase phase;
         uint64_t phase_until_ms;
-        bool commands_left;
+        bool commands_left; /* perhaps */
         struct log_limit failures;
 };
 
@@ -114,22 +114,21 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                 broker_fetch_done(daemon->broker, command->flight, &failed, daemon->loop.now_ms);
 }
 
+/* What was carried out may have more to do in libmicrohttpd, so another turn follows soon. */
 static void carry_out_commands(struct daemon *daemon)
 {
         struct command command;
+        int n = 0;
 
-        daemon->commands_left = false;
-        for (int i = 0; broker_next(daemon->broker, daemon->loop.now_ms, &command); i++) {
+        while (n < COMMANDS_MAX && broker_next(daemon->broker, daemon->loop.now_ms, &command)) {
                 switch (command.kind) {
                 case COMMAND_FETCH: start_fetch(daemon, &command); break;
                 case COMMAND_CANCEL: upstream_cancel(&daemon->upstream, command.flight); break;
                 case COMMAND_REPLY: server_resume(&daemon->server, command.waiter); break;
                 }
-                if (i >= COMMANDS_MAX) {
-                        daemon->commands_left = true;
-                        return;
-                }
+                n++;
         }
+        daemon->commands_left = n > 0;
 }
 
 static void begin_drain(struct daemon *daemon)

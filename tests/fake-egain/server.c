@@ -282,5 +282,7 @@ int server_run(struct server *server, int signal_fd)
                         return 0;
                 pauses_run(&server->pauses, pause_now_ms(), fds[1].revents != 0);
                 (void)MHD_run(server->daemon);
+                /* A handler may have resumed another connection, which wakes no poll. */
+                (void)MHD_run(server->daemon);
         }
 }
