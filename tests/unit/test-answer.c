@@ -460,12 +460,12 @@ static void a_scope_that_could_not_be_repeated_makes_the_answer_unusable(void **
 
 static void an_issuer_may_leave_the_scope_out_or_empty(void **state)
 {
-        static const char *const bodies[] = {TOKEN "}", TOKEN ",\"scope\":\"\"}",
-                                             TOKEN ",\"scope\":null}"};
+        static const char *const without[] = {TOKEN "}", TOKEN ",\"scope\":\"\"}",
+                                              TOKEN ",\"scope\":null}"};
 
         (void)state;
-        for (size_t i = 0; i < N_OF(bodies); i++) {
-                struct answer answer = understood(200, TEXT(bodies[i]), false);
+        for (size_t i = 0; i < N_OF(without); i++) {
+                struct answer answer = understood(200, TEXT(without[i]), false);
 
                 assert_non_null(answer.token);
                 assert_int_equal(token_scope(answer.token).size, 0);
