@@ -15,6 +15,7 @@
 #include "error.h"
 #include "json.h"
 #include "jwt.h"
+#include "retryafter.h"
 
 #define EXPIRES_IN_MAX_DIGITS 10
 
@@ -159,6 +160,18 @@ static int set(struct answer *answer, enum answer_class class, enum reason reaso
         return 0;
 }
 
+/* The issuer asks for fewer requests, and perhaps says when it wants the next one. */
+static int understand_hold(struct answer *ret, const struct fetch_result *result, int64_t wall_s)
+{
+        uint64_t hold_ms = 0;
+
+        if (retryafter_parse(result->retry_after, wall_s, &hold_ms))
+                (void)retryafter_parse(result->ratelimit_reset, wall_s, &hold_ms);
+        *ret = (struct answer){
+                .class = ANSWER_HOLD, .reason = REASON_ISSUER_THROTTLES, .hold_ms = hold_ms};
+        return 0;
+}
+
 static int understand_client_error(struct answer *ret, const struct fetch_result *result)
 {
         enum reason about_us;
@@ -167,9 +180,6 @@ static int understand_client_error(struct answer *ret, const struct fetch_result
 
         if (result->status == 408)
                 return set(ret, ANSWER_FAILURE, REASON_ISSUER_ERROR);
-        if (result->status == 429)
-                return set(ret, ANSWER_HOLD, REASON_ISSUER_THROTTLES);
-
         r = read_error(&about_us, &scope, result->body);
         if (r)
                 return error_trace(r);
@@ -189,7 +199,7 @@ static int understand_client_error(struct answer *ret, const struct fetch_result
 }
 
 int answer_understand(struct answer *ret, const struct fetch_result *result,
-                      const struct settings *settings, uint64_t sent_at_ms)
+                      const struct settings *settings, uint64_t sent_at_ms, int64_t wall_s)
 {
         struct token *token = NULL;
         int r;
@@ -198,10 +208,10 @@ int answer_understand(struct answer *ret, const struct fetch_result *result,
                 return set(ret, ANSWER_FAILURE, result->transport);
         if (result->status >= 300 && result->status < 400)
                 return set(ret, ANSWER_FAILURE, REASON_ANSWER_REDIRECT);
+        if (result->status == 429 || (result->status == 503 && result->retry_after.size > 0))
+                return understand_hold(ret, result, wall_s);
         if (result->status >= 400 && result->status < 500)
                 return error_trace(understand_client_error(ret, result));
-        if (result->status == 503 && result->retry_after)
-                return set(ret, ANSWER_HOLD, REASON_ISSUER_THROTTLES);
         if (result->status >= 500)
                 return set(ret, ANSWER_FAILURE, REASON_ISSUER_ERROR);
 

@@ -22,7 +22,8 @@ struct fetch_result {
         enum reason transport; /* REASON_NONE: there is an answer; else why there is none */
         unsigned int status;   /* HTTP status */
         struct text body;
-        bool retry_after; /* the header Retry-After came along */
+        struct text retry_after;     /* header fields; empty: not there */
+        struct text ratelimit_reset; /* X-RateLimit-Reset */
 };
 
 enum answer_class {
@@ -38,8 +39,10 @@ struct answer {
         enum answer_class class;
         enum reason reason;  /* REASON_NONE with ANSWER_TOKEN, and only then */
         struct token *token; /* one reference, the receiver's */
+        uint64_t hold_ms;    /* with ANSWER_HOLD: for how long; 0: the issuer does not say */
 };
 
-/* 0 or -ENOMEM. The token's life counts from `sent_at_ms`. */
+/* 0 or -ENOMEM. The token's life counts from `sent_at_ms`; `wall_s` is the time of day, in seconds
+ * since 1970, which dates in header fields are compared with. */
 int answer_understand(struct answer *ret, const struct fetch_result *result,
-                      const struct settings *settings, uint64_t sent_at_ms);
+                      const struct settings *settings, uint64_t sent_at_ms, int64_t wall_s);

@@ -1,53 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One request goes: client application → policy → token URL and scope → entry → flight → limits.
- * The verdict of the policy comes before anything is looked up or joined, so that neither content
- * nor timing tells a caller without rights what is here.
+ * One request goes: client application → policy → token URL and scope → entry → memory of refusals
+ * → flight → memory of failures, client and URL state → limits → start. The verdict of the policy
+ * comes before anything is looked up or joined, so that neither content nor timing tells a caller
+ * without rights what is here.
  *
- * A flight is in exactly one list, by its state: its issuer's queue, `starts` (may be sent, command
- * not fetched yet), `running`, or `cancels`. A waiter is in a flight, or in `replies` with its
- * reply complete. The reply embedded in a waiter is put together in two steps: what only the
- * question knows (scope asked for, why memory did not do) when it begins to wait, the rest when it
- * ends.
- *
- * A caller who waits for a new token although the old one still lives gets the old one where no new
- * one comes: an issuer that fails is no reason to withhold a token that works.
+ * What the entry is worth to this request is one of three (enum worth). A token that lives but
+ * should be replaced is handed out where no new one can be had: an issuer that fails is no reason
+ * to withhold a token that works. The one exception is the caller who says that an API refused it.
  */
 
 #include "broker.h"
 
 #include <assert.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
+#include "broker-private.h"
 #include "client.h"
 #include "error.h"
-#include "issuer.h"
-
-/* How much one broker_tick() does at most. */
-#define TICK_EXPIRE_MAX 256
-
-/* Entries are dropped on whole seconds, so that a full cache does not wake the loop for each. */
-#define EXPIRE_GRAIN_MS 1000
 
 /* A token this young satisfies any min_ttl: asking again would bring no longer one. */
 #define YOUNG_MS 10000
 
-struct broker {
-        const struct settings *settings;
-        uint8_t hash_key[SIPHASH_KEY_BYTES];
-        struct secret *secrets; /* one per client */
-        struct cache cache;
-        struct flights flights;
-        struct issuers issuers;
-        struct timerheap deadlines; /* waiters */
-        struct list starts;
-        struct list running;
-        struct list cancels;
-        struct list replies;
-        bool draining;
-        struct broker_counters counters;
-};
+/* How long a caller who could have the old token waits for a new one. */
+#define PATIENCE_MS 2000
+
+/* How long before its end the old token is handed over at the latest, so that it is not missed. */
+#define FALLBACK_SLACK_MS 100
 
 int broker_new(struct broker **ret, const struct settings *settings,
                const uint8_t hash_key[static SIPHASH_KEY_BYTES])
@@ -62,13 +43,19 @@ int broker_new(struct broker **ret, const struct settings *settings,
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
         list_init(&broker->starts);
         list_init(&broker->running);
+        list_init(&broker->paused);
         list_init(&broker->cancels);
         list_init(&broker->replies);
+        list_init(&broker->reads);
 
-        broker->secrets = calloc(settings->n_clients, sizeof(*broker->secrets));
-        r = broker->secrets ? 0 : -ENOMEM;
+        broker->credentials = calloc(settings->n_clients, sizeof(*broker->credentials));
+        r = broker->credentials ? 0 : -ENOMEM;
+        for (size_t i = 0; r == 0 && i < settings->n_clients; i++)
+                credentials_init(&broker->credentials[i]);
         if (r == 0)
                 r = cache_init(&broker->cache, settings->max_entries, settings->max_memory_bytes);
+        if (r == 0)
+                r = memory_init(&broker->memory, settings->max_memories);
         if (r == 0)
                 r = flights_init(&broker->flights, settings->max_flights, settings->max_waiters,
                                  settings->max_waiters_per_flight);
@@ -76,6 +63,8 @@ int broker_new(struct broker **ret, const struct settings *settings,
                 r = issuers_init(&broker->issuers, settings);
         if (r == 0)
                 r = timerheap_init(&broker->deadlines, (uint32_t)settings->max_waiters);
+        if (r == 0)
+                r = timerheap_init(&broker->pauses, (uint32_t)settings->max_flights);
         if (r) {
                 broker_free(broker);
                 return error_trace(r);
@@ -84,16 +73,11 @@ int broker_new(struct broker **ret, const struct settings *settings,
         return 0;
 }
 
-static struct flight *flight_of(struct list *link)
-{
-        return list_entry(link, struct flight, link);
-}
-
 static void free_flights(struct broker *broker, struct list *list)
 {
         list_for_each_safe (link, list) {
                 list_unlink(link);
-                flight_free(&broker->flights, flight_of(link));
+                flight_free(&broker->flights, list_entry(link, struct flight, link));
         }
 }
 
@@ -101,93 +85,90 @@ void broker_free(struct broker *broker)
 {
         if (!broker)
                 return;
+        assert(list_empty(&broker->replies));
         free_flights(broker, &broker->starts);
         free_flights(broker, &broker->running);
+        free_flights(broker, &broker->paused);
         free_flights(broker, &broker->cancels);
-        assert(list_empty(&broker->replies));
+        for (size_t i = 0; i < broker->issuers.n; i++) {
+                free_flights(broker, &broker->issuers.all[i].queue);
+                free_flights(broker, &broker->issuers.all[i].refreshes);
+        }
+        for (size_t i = 0; broker->credentials && i < broker->settings->n_clients; i++) {
+                if (broker->credentials[i].parked.next)
+                        free_flights(broker, &broker->credentials[i].parked);
+                credentials_deinit(&broker->credentials[i]);
+        }
 
+        timerheap_deinit(&broker->pauses);
         timerheap_deinit(&broker->deadlines);
         issuers_deinit(&broker->issuers);
         flights_deinit(&broker->flights);
+        memory_deinit(&broker->memory);
         cache_deinit(&broker->cache);
-        for (size_t i = 0; broker->secrets && i < broker->settings->n_clients; i++)
-                secret_deinit(&broker->secrets[i]);
-        free(broker->secrets);
+        free(broker->credentials);
         secret_wipe(broker->hash_key, sizeof(broker->hash_key));
         free(broker);
 }
 
-void broker_set_secret(struct broker *broker, size_t client, struct secret *secret)
+uint32_t broker_random(struct broker *broker)
 {
-        assert(client < broker->settings->n_clients);
-        secret_move(&broker->secrets[client], secret);
+        broker->random_state++;
+        return (uint32_t)siphash(broker->hash_key, &broker->random_state,
+                                 sizeof(broker->random_state));
 }
 
-static struct issuer *issuer_of(struct broker *broker, const struct flight *flight)
+struct freshness_limits broker_freshness_limits(const struct broker *broker)
 {
-        const struct client_settings *client = &broker->settings->clients[flight->client];
-
-        return issuers_find(&broker->issuers, client->token_url[flight->audience]);
+        return (struct freshness_limits){
+                .margin_ms = broker->settings->expiry_margin_ms,
+                .timeout_ms = broker->settings->upstream_timeout_ms,
+        };
 }
 
-/* Moves what may start from the queues to `starts`. */
-static void start_flights(struct broker *broker)
+enum freshness broker_freshness(const struct broker *broker, const struct token *token,
+                                uint64_t now_ms)
 {
-        struct flight *flight;
+        const struct freshness_limits limits = broker_freshness_limits(broker);
 
-        while ((flight = issuers_start(&broker->issuers))) {
-                flight->state = FLIGHT_STARTING;
-                list_push_back(&broker->starts, &flight->link);
-        }
+        return freshness_of(token, &limits, broker->due_since_ms, now_ms);
 }
 
-static void reply_with_token(struct reply *reply, struct token *token, uint64_t now_ms)
+struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience)
+{
+        const char *url = broker->settings->clients[client].token_url[audience];
+
+        return url ? issuers_find(&broker->issuers, url) : NULL;
+}
+
+size_t broker_client_of(const struct broker *broker, uint64_t identity)
+{
+        size_t i = 0;
+
+        while (broker->settings->clients[i].identity != identity)
+                i++;
+        return i;
+}
+
+void broker_reply_token(struct reply *reply, struct token *token, enum reason detail,
+                        uint64_t now_ms)
 {
         const struct text granted = token_scope(token);
 
         reply->reason = REASON_NONE;
+        reply->detail = detail;
         reply->token = token_ref(token);
         reply->expires_in_s = (token->expires_at_ms - now_ms) / 1000;
         if (granted.size > 0)
                 reply->scope = granted;
 }
 
-static void reply_with_reason(struct reply *reply, enum reason reason)
+void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms)
 {
         reply->reason = reason;
         reply->retry_after_s = reason_info(reason)->retry_after_s;
-}
-
-/* Ends the waiting of a waiter whose reply is complete. */
-static void release_waiter(struct broker *broker, struct waiter *waiter)
-{
-        timerheap_cancel(&broker->deadlines, &waiter->deadline);
-        flight_leave(&broker->flights, waiter);
-        list_push_back(&broker->replies, &waiter->link);
-}
-
-/* Answers every waiter with the token, or (NULL) with the reason. */
-static void answer_waiters(struct broker *broker, struct flight *flight, enum reason reason,
-                           struct token *token, uint64_t now_ms)
-{
-        list_for_each_safe (link, &flight->waiters) {
-                struct waiter *waiter = list_entry(link, struct waiter, link);
-
-                if (token)
-                        reply_with_token(&waiter->reply, token, now_ms);
-                else
-                        reply_with_reason(&waiter->reply, reason);
-                release_waiter(broker, waiter);
-        }
-}
-
-/* No new token came: who waited gets the old one while it lives, else the reason. */
-static void fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
-                         uint64_t now_ms)
-{
-        broker->counters.failures++;
-        answer_waiters(broker, flight, reason, cache_lookup(&broker->cache, flight->key, now_ms),
-                       now_ms);
+        if (left_ms > 0 && reason_info(reason)->status >= 429)
+                reply->retry_after_s = (unsigned int)((left_ms + 999) / 1000);
 }
 
 static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
@@ -198,311 +179,288 @@ static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t n
         return token->expires_at_ms - now_ms >= min_ttl_ms || now_ms - token->sent_at_ms < young_ms;
 }
 
-/* Answers from memory if memory does, else says why not in reply->cache_status. */
-static bool try_memory(struct broker *broker, struct grant_key key,
-                       const struct token_request *request, uint64_t now_ms, struct reply *reply)
+static bool is_rejected_by(const struct token *token, const struct token_request *request)
 {
-        struct token *token = cache_lookup(&broker->cache, key, now_ms);
+        const struct text value = token_value(token);
+        uint8_t digest[SHA256_DIGEST_LENGTH];
 
-        if (!token) {
-                reply->cache_status = CACHE_STATUS_FWD_MISS;
+        if (!request->rejects)
                 return false;
-        }
-        if (token_freshness(token, broker->settings->expiry_margin_ms, now_ms) == FRESHNESS_SPENT) {
-                reply->cache_status = CACHE_STATUS_FWD_STALE;
-                return false;
-        }
-        if (!satisfies(token, request->min_ttl_ms, now_ms)) {
-                reply->cache_status = CACHE_STATUS_FWD_REQUEST;
-                return false;
-        }
-        reply->cache_status = CACHE_STATUS_HIT;
-        reply_with_token(reply, token, now_ms);
-        broker->counters.hits++;
-        return true;
+        SHA256((const unsigned char *)value.bytes, value.size, digest);
+        return memcmp(digest, request->rejected_sha256, sizeof(digest)) == 0;
 }
 
-/* Joins the flight for the grant, or begins one. BROKER_E_WAIT, -ENOMEM or a reason. */
-static int wait_for_fetch(struct broker *broker, struct grant_key key, size_t client,
-                          enum audience audience, uint64_t now_ms, struct waiter *waiter,
-                          const struct reply *so_far)
+enum worth broker_entry_worth(const struct broker *broker, const struct question *question,
+                              enum cache_status *ret_status, bool *ret_reported)
 {
-        struct flight *flight = flights_find(&broker->flights, key);
-        const bool joins = flight;
+        const struct cache_entry *entry = question->entry;
+
+        *ret_status = CACHE_STATUS_FWD_MISS;
+        *ret_reported = false;
+        if (!entry)
+                return WORTH_NOTHING;
+
+        *ret_status = CACHE_STATUS_FWD_REQUEST;
+        if (is_rejected_by(entry->token, question->request)) {
+                *ret_reported = true;
+                return WORTH_NOTHING;
+        }
+        if (!satisfies(entry->token, question->request->min_ttl_ms, question->now_ms))
+                return WORTH_STOPGAP;
+        *ret_status = CACHE_STATUS_FWD_STALE;
+        if (entry->rejected ||
+            broker_freshness(broker, entry->token, question->now_ms) == FRESHNESS_SPENT)
+                return WORTH_STOPGAP;
+        *ret_status = CACHE_STATUS_HIT;
+        return WORTH_ANSWER;
+}
+
+static void judge_entry(struct broker *broker, struct question *question, struct reply *reply)
+{
+        bool reported;
+
+        question->entry = cache_lookup(&broker->cache, question->key, question->now_ms);
+        question->worth = broker_entry_worth(broker, question, &reply->cache_status, &reported);
+        if (reported) {
+                question->entry->rejected = true;
+                broker->counters.rejections++;
+        }
+}
+
+enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
+                                      uint64_t *ret_left_ms)
+{
+        const struct grant grant = grant_of_key(key);
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+        const struct grant_key keys[] = {
+                key,
+                grant_key_make_any_subject(buffer, broker->hash_key, grant.identity, grant.scope),
+        };
+
+        for (size_t i = 0; i < 2; i++) {
+                const struct memory_record *record = memory_find(&broker->memory, keys[i], now_ms);
+
+                if (record && backoff_holds(&record->refusal, now_ms)) {
+                        *ret_left_ms = backoff_left_ms(&record->refusal, now_ms);
+                        return record->reason;
+                }
+        }
+        return REASON_NONE;
+}
+
+/* Why no fetch may begin for this grant just now; else REASON_NONE. */
+static enum reason remembered_failure(struct broker *broker, const struct question *question,
+                                      uint64_t *ret_left_ms)
+{
+        const struct memory_record *record = memory_find(&broker->memory, question->key,
+                                                         question->now_ms);
+        const struct backoff *failure;
+
+        if (!record)
+                return REASON_NONE;
+        if (question->entry && question->entry->rejected &&
+            backoff_holds(&record->rejection, question->now_ms)) {
+                *ret_left_ms = backoff_left_ms(&record->rejection, question->now_ms);
+                return REASON_REJECTED_AGAIN;
+        }
+        failure = question->worth == WORTH_NOTHING ? &record->miss : &record->refresh;
+        *ret_left_ms = backoff_left_ms(failure, question->now_ms);
+        return backoff_holds(failure, question->now_ms) ? record->reason : REASON_NONE;
+}
+
+/* Why nothing may be asked of the issuer just now; else REASON_NONE. */
+static enum reason judge_issuer(struct broker *broker, const struct question *question,
+                                uint64_t *ret_left_ms)
+{
+        struct credentials *credentials = &broker->credentials[question->client];
+        struct breaker *breaker =
+                &broker_issuer_of(broker, question->client, question->audience)->breaker;
+
+        if (broker->draining)
+                return REASON_SHUTTING_DOWN;
+        if (credentials_are_held(credentials, question->now_ms)) {
+                *ret_left_ms = backoff_left_ms(&credentials->hold, question->now_ms);
+                return REASON_CREDENTIALS_REFUSED;
+        }
+        if (breaker_state(breaker, question->now_ms) == BREAKER_OPEN) {
+                *ret_left_ms = breaker_left_ms(breaker, question->now_ms);
+                return breaker->held ? REASON_ISSUER_THROTTLES : REASON_BREAKER_OPEN;
+        }
+        return REASON_NONE;
+}
+
+enum reason broker_blocked(struct broker *broker, const struct question *question,
+                           const struct flight *flight, uint64_t *ret_left_ms)
+{
+        enum reason reason;
+
+        *ret_left_ms = 0;
+        reason = broker_remembered_refusal(broker, question->key, question->now_ms, ret_left_ms);
+        if (reason)
+                return reason;
+        if (flight)
+                return flight->state == FLIGHT_CANCELLED ? REASON_SHUTTING_DOWN : REASON_NONE;
+        reason = remembered_failure(broker, question, ret_left_ms);
+        if (reason)
+                return reason;
+        return judge_issuer(broker, question, ret_left_ms);
+}
+
+/* When a waiter stops waiting: at its own end, or earlier if it has something to fall back on. */
+static void set_deadline(struct broker *broker, const struct question *question,
+                         struct waiter *waiter)
+{
+        uint64_t deadline_ms = question->now_ms + broker->settings->request_timeout_ms;
+
+        waiter->gives_up_at_ms = deadline_ms;
+        if (question->worth == WORTH_STOPGAP) {
+                const uint64_t last_ms = question->entry->token->expires_at_ms -
+                                         FRESHNESS_LIVE_MIN_MS - FALLBACK_SLACK_MS;
+
+                waiter->has_fallback = true;
+                if (question->now_ms + PATIENCE_MS < deadline_ms)
+                        deadline_ms = question->now_ms + PATIENCE_MS;
+                if (last_ms < deadline_ms)
+                        deadline_ms = last_ms;
+        }
+        /* There is room: the heap holds as many as may wait, and this one was admitted. */
+        (void)timerheap_set(&broker->deadlines, &waiter->deadline, deadline_ms);
+}
+
+/* Joins a flight; a refresh becomes a caller's. */
+static void join(struct broker *broker, struct flight *flight, const struct question *question,
+                 struct waiter *waiter, const struct reply *so_far, bool collapsed)
+{
+        struct issuer *issuer = broker_issuer_of(broker, flight->client, flight->audience);
+
+        *waiter = (struct waiter){.reply = *so_far};
+        waiter->reply.collapsed = collapsed;
+        set_deadline(broker, question, waiter);
+        flight_join(&broker->flights, flight, waiter);
+        if (!flight->refresh)
+                return;
+        if (flight->state == FLIGHT_QUEUED) {
+                issuer_dequeue(&broker->issuers, issuer, flight, question->now_ms);
+                flight->refresh = false;
+                issuer_enqueue(&broker->issuers, issuer, flight, question->now_ms);
+                broker_start_flights(broker, question->now_ms);
+        }
+        flight->refresh = false;
+}
+
+/* Joins the flight for the grant, or begins one. BROKER_E_WAIT, -ENOMEM, or a reason why neither
+ * can be, with the time after which it might. */
+static int wait_for_fetch(struct broker *broker, const struct question *question,
+                          struct waiter *waiter, const struct reply *so_far, uint64_t *ret_left_ms)
+{
+        struct flight *flight = flights_find(&broker->flights, question->key);
+        enum reason reason;
         int r;
 
-        if (broker->draining && (!joins || flight->state == FLIGHT_CANCELLED))
-                return REASON_SHUTTING_DOWN;
+        reason = broker_blocked(broker, question, flight, ret_left_ms);
+        if (reason) {
+                broker->counters.blocked++;
+                return reason;
+        }
         r = flights_admit(&broker->flights, flight);
         if (r)
                 return r;
-        if (!joins) {
-                r = flight_new(&flight, &broker->flights, key, client, audience);
-                if (r)
-                        return error_trace(r);
-        }
-
-        *waiter = (struct waiter){.reply = *so_far};
-        waiter->reply.collapsed = joins;
-        flight_join(&broker->flights, flight, waiter);
-        (void)timerheap_set(&broker->deadlines, &waiter->deadline,
-                            now_ms + broker->settings->request_timeout_ms);
-        if (joins) {
+        if (flight) {
+                join(broker, flight, question, waiter, so_far, true);
                 broker->counters.coalesced++;
-        } else {
-                broker->counters.misses++;
-                issuer_enqueue(&broker->issuers, issuer_of(broker, flight), flight);
-                start_flights(broker);
+                return BROKER_E_WAIT;
         }
+        if (question->entry && question->entry->rejected) {
+                struct memory_record *record = memory_touch(&broker->memory, question->key,
+                                                            question->now_ms);
+
+                if (!record)
+                        return error_trace(-ENOMEM);
+                backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
+                               MEMORY_REJECTION_MAX_MS, question->now_ms);
+        }
+        r = broker_begin_flight(&flight, broker, question->key, question->client,
+                                question->audience, false, question->now_ms);
+        if (r)
+                return error_trace(r);
+        join(broker, flight, question, waiter, so_far, false);
+        broker_start_flights(broker, question->now_ms);
+        broker->counters.misses++;
         return BROKER_E_WAIT;
 }
 
-static int ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
-               uint64_t now_ms, struct waiter *waiter, struct reply *reply)
+static void answer_from_memory(struct broker *broker, const struct question *question,
+                               struct reply *reply)
 {
-        const enum audience audience = grant_audience(request->subject_kind);
-        const struct settings *settings = broker->settings;
+        struct token *token = question->entry->token;
+
+        broker_reply_token(reply, token, REASON_NONE, question->now_ms);
+        broker->counters.hits++;
+        question->entry->used = true;
+        if (broker_freshness(broker, token, question->now_ms) == FRESHNESS_DUE)
+                broker_refresh(broker, question->key, question->now_ms);
+}
+
+int broker_judge_request(struct broker *broker, const struct peer *peer, struct question *question,
+                         uint8_t buffer[static GRANT_KEY_MAX_BYTES])
+{
+        const struct token_request *request = question->request;
         const struct client_settings *client;
-        uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
-        struct grant_key key;
-        size_t index;
         int r;
 
-        r = client_select(settings, request, &index);
+        r = client_select(broker->settings, request, &question->client);
         if (r)
                 return r;
-        client = &settings->clients[index];
-        r = policy_check(settings, peer);
+        r = policy_check(broker->settings, peer);
         if (r)
                 return r;
-        if (!client->token_url[audience])
+        client = &broker->settings->clients[question->client];
+        question->audience = grant_audience(request->subject_kind);
+        if (!client->token_url[question->audience])
                 return REASON_NO_TOKEN_URL;
-
         if (request->scope.size > 0)
-                reply->scope = request->scope;
+                question->scope = request->scope;
         else if (client->default_scope)
-                reply->scope = TEXT(client->default_scope);
+                question->scope = TEXT(client->default_scope);
         else
                 return REASON_MISSING_SCOPE;
-
-        key = grant_key_make(key_bytes, broker->hash_key, client->identity, request, reply->scope);
-        if (try_memory(broker, key, request, now_ms, reply))
-                return 0;
-        r = wait_for_fetch(broker, key, index, audience, now_ms, waiter, reply);
-        if (r != BROKER_E_WAIT && reply->cache_status != CACHE_STATUS_FWD_MISS) {
-                /* No new token can be had now, but the old one lives. */
-                reply_with_token(reply, cache_lookup(&broker->cache, key, now_ms), now_ms);
-                broker->counters.hits++;
-                return 0;
-        }
-        return r;
+        question->key = grant_key_make(buffer, broker->hash_key, client->identity, request,
+                                       question->scope);
+        return 0;
 }
 
 int broker_ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
                uint64_t now_ms, struct waiter *waiter, struct reply *ret)
 {
+        struct question question = {.request = request, .now_ms = now_ms};
+        uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
+        uint64_t left_ms = 0;
         int r;
 
         *ret = (struct reply){};
         broker->counters.requests++;
-        r = ask(broker, request, peer, now_ms, waiter, ret);
-        if (r == BROKER_E_WAIT || r == 0)
-                return r;
+        r = broker_judge_request(broker, peer, &question, key_bytes);
+        if (r)
+                goto refuse;
+        ret->scope = question.scope;
+        judge_entry(broker, &question, ret);
+        if (question.worth == WORTH_ANSWER) {
+                answer_from_memory(broker, &question, ret);
+                return 0;
+        }
+        r = wait_for_fetch(broker, &question, waiter, ret, &left_ms);
+        if (r == BROKER_E_WAIT)
+                return BROKER_E_WAIT;
+        if (question.worth == WORTH_STOPGAP) {
+                question.entry->used = true;
+                broker_reply_token(ret, question.entry->token, reason_of_error(r), now_ms);
+                broker->counters.served_old++;
+                return 0;
+        }
+refuse:
         broker->counters.refused++;
-        reply_with_reason(ret, reason_of_error(r));
+        broker_reply_reason(ret, reason_of_error(r), left_ms);
         return 0;
-}
-
-/* The fetch of a flight begins: it is the caller's of broker_next() from here. */
-static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t now_ms,
-                       struct command *ret)
-{
-        const struct client_settings *client = &broker->settings->clients[flight->client];
-        const struct grant grant = grant_of_key(flight->key);
-        struct secret form = SECRET_INIT(0);
-        int r;
-
-        r = grant_form(&form, &grant, client->client_id, &broker->secrets[flight->client]);
-        if (r) {
-                secret_deinit(&form);
-                return error_trace(r);
-        }
-        flight->state = FLIGHT_RUNNING;
-        flight->sent_at_ms = now_ms;
-        list_push_back(&broker->running, &flight->link);
-        broker->counters.fetches++;
-        *ret = (struct command){
-                .kind = COMMAND_FETCH,
-                .flight = flight,
-                .url = client->token_url[flight->audience],
-                .client = client->name,
-                .form = form,
-        };
-        return 0;
-}
-
-/* Ends a flight that holds a place at its issuer, and lets the next one have it. */
-static void end_flight(struct broker *broker, struct flight *flight)
-{
-        list_unlink(&flight->link);
-        issuer_finish(&broker->issuers, issuer_of(broker, flight));
-        flight_free(&broker->flights, flight);
-        start_flights(broker);
-}
-
-bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
-{
-        struct list *link;
-
-        link = list_first(&broker->cancels);
-        if (link) {
-                struct flight *flight = flight_of(link);
-
-                *ret = (struct command){.kind = COMMAND_CANCEL, .flight = flight};
-                list_unlink(link);
-                flight_free(&broker->flights, flight);
-                return true;
-        }
-        while ((link = list_first(&broker->starts))) {
-                struct flight *flight = flight_of(link);
-
-                list_unlink(link);
-                if (flight->n_waiters == 0) {
-                        broker->counters.dropped++;
-                        end_flight(broker, flight);
-                        continue;
-                }
-                if (begin_fetch(broker, flight, now_ms, ret) == 0)
-                        return true;
-                fail_waiters(broker, flight, REASON_OUT_OF_MEMORY, now_ms);
-                end_flight(broker, flight);
-        }
-        link = list_first(&broker->replies);
-        if (link) {
-                list_unlink(link);
-                *ret = (struct command){.kind = COMMAND_REPLY,
-                                        .waiter = list_entry(link, struct waiter, link)};
-                return true;
-        }
-        return false;
-}
-
-/* A token came: it is kept if the cache can, and goes to all who waited either way. */
-static void take_token(struct broker *broker, struct flight *flight, struct token *token,
-                       uint64_t now_ms)
-{
-        if (token_freshness(token, 0, now_ms) == FRESHNESS_ENDED) {
-                fail_waiters(broker, flight, REASON_ANSWER_UNUSABLE, now_ms);
-                return;
-        }
-        broker->counters.tokens++;
-        (void)cache_store(&broker->cache, flight->key, token);
-        answer_waiters(broker, flight, REASON_NONE, token, now_ms);
-}
-
-void broker_fetch_done(struct broker *broker, struct flight *flight,
-                       const struct fetch_result *result, uint64_t now_ms)
-{
-        struct answer answer;
-        int r;
-
-        assert(flight->state == FLIGHT_RUNNING);
-
-        r = answer_understand(&answer, result, broker->settings, flight->sent_at_ms);
-        if (r < 0)
-                answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_OUT_OF_MEMORY};
-
-        switch (answer.class) {
-        case ANSWER_TOKEN:
-                take_token(broker, flight, answer.token, now_ms);
-                token_unref(answer.token);
-                break;
-        case ANSWER_REFUSAL:
-                /* What the issuer takes back is not handed out any more. */
-                broker->counters.refusals++;
-                cache_remove(&broker->cache, flight->key);
-                answer_waiters(broker, flight, answer.reason, NULL, now_ms);
-                break;
-        default: fail_waiters(broker, flight, answer.reason, now_ms); break;
-        }
-        end_flight(broker, flight);
-}
-
-static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_ms)
-{
-        struct flight *flight = waiter->flight;
-        struct token *old = cache_lookup(&broker->cache, flight->key, now_ms);
-
-        if (old)
-                reply_with_token(&waiter->reply, old, now_ms);
-        else
-                reply_with_reason(&waiter->reply, REASON_REQUEST_TIMEOUT);
-        broker->counters.timed_out++;
-        release_waiter(broker, waiter);
-
-        if (flight->n_waiters == 0 && flight->state == FLIGHT_QUEUED) {
-                broker->counters.dropped++;
-                issuer_dequeue(issuer_of(broker, flight), flight);
-                flight_free(&broker->flights, flight);
-        }
-}
-
-void broker_tick(struct broker *broker, uint64_t now_ms)
-{
-        struct timer *timer;
-
-        while ((timer = timerheap_pop(&broker->deadlines, now_ms)))
-                time_out(broker, list_entry(timer, struct waiter, deadline), now_ms);
-        (void)cache_expire(&broker->cache, now_ms, TICK_EXPIRE_MAX);
-}
-
-uint64_t broker_next_tick_ms(const struct broker *broker)
-{
-        const uint64_t deadline_ms = timerheap_next_ms(&broker->deadlines);
-        uint64_t expiry_ms = cache_next_expiry_ms(&broker->cache);
-
-        if (expiry_ms != TIMERHEAP_NEVER)
-                expiry_ms = (expiry_ms / EXPIRE_GRAIN_MS + 1) * EXPIRE_GRAIN_MS;
-        return deadline_ms < expiry_ms ? deadline_ms : expiry_ms;
-}
-
-void broker_drain(struct broker *broker)
-{
-        broker->draining = true;
-}
-
-bool broker_is_idle(const struct broker *broker)
-{
-        return broker->flights.n_flights == 0 && list_empty(&broker->replies);
-}
-
-void broker_abort(struct broker *broker, uint64_t now_ms)
-{
-        broker_drain(broker);
-        for (size_t i = 0; i < broker->issuers.n; i++) {
-                struct issuer *issuer = &broker->issuers.all[i];
-
-                list_for_each_safe (link, &issuer->queue) {
-                        struct flight *flight = flight_of(link);
-
-                        answer_waiters(broker, flight, REASON_SHUTTING_DOWN, NULL, now_ms);
-                        issuer_dequeue(issuer, flight);
-                        flight_free(&broker->flights, flight);
-                }
-        }
-        list_for_each_safe (link, &broker->starts) {
-                answer_waiters(broker, flight_of(link), REASON_SHUTTING_DOWN, NULL, now_ms);
-                end_flight(broker, flight_of(link));
-        }
-        list_for_each_safe (link, &broker->running) {
-                struct flight *flight = flight_of(link);
-
-                answer_waiters(broker, flight, REASON_SHUTTING_DOWN, NULL, now_ms);
-                issuer_finish(&broker->issuers, issuer_of(broker, flight));
-                flight->state = FLIGHT_CANCELLED;
-                list_unlink(link);
-                list_push_back(&broker->cancels, link);
-        }
 }
 
 void broker_get_counters(const struct broker *broker, struct broker_counters *ret)
@@ -515,4 +473,6 @@ void broker_get_counters(const struct broker *broker, struct broker_counters *re
         ret->flights = broker->flights.n_flights;
         ret->waiters = broker->flights.n_waiters;
         ret->in_flight = broker->issuers.n_in_flight;
+        ret->memories = broker->memory.n;
+        ret->memories_evicted = broker->memory.evicted;
 }

@@ -15,8 +15,11 @@
 #include <stdint.h>
 
 #include "answer.h"
+#include "breaker.h"
 #include "cache.h"
+#include "credentials.h"
 #include "flight.h"
+#include "freshness.h"
 #include "policy.h"
 #include "reply.h"
 #include "request.h"
@@ -26,17 +29,26 @@
 struct broker;
 
 struct broker_counters {
-        uint64_t requests;  /* broker_ask() */
-        uint64_t hits;      /* answered from memory */
-        uint64_t misses;    /* began a fetch */
-        uint64_t coalesced; /* joined a fetch */
-        uint64_t refused;   /* by what was asked, by whom, or by a limit */
-        uint64_t timed_out; /* callers whose time ran out */
+        uint64_t requests;   /* broker_ask() */
+        uint64_t hits;       /* answered from memory */
+        uint64_t misses;     /* began a fetch */
+        uint64_t coalesced;  /* joined a fetch */
+        uint64_t served_old; /* got the old token, because no new one came */
+        uint64_t blocked;    /* met a reason not to ask the issuer just now */
+        uint64_t rejections; /* reported the token that was current */
+        uint64_t refused;    /* by what was asked, by whom, by a limit, or by what is known of the
+                                issuer */
+        uint64_t timed_out;  /* waited until their time ran out */
+
         uint64_t fetches;   /* requests to issuers, begun */
-        uint64_t tokens;    /* of these: brought a token */
-        uint64_t refusals;  /* the issuer refused the subject or the scope */
-        uint64_t failures;  /* all other ends */
-        uint64_t dropped;   /* queued, and given up since nobody waited any more */
+        uint64_t refreshes; /* flights that were begun behind the callers' backs */
+        uint64_t retries;   /* flights that were tried once more */
+        uint64_t tokens;    /* fetches that brought a token, */
+        uint64_t refusals;  /* the issuer's refusal of the subject or the scope, */
+        uint64_t holds;     /* its wish for fewer requests, */
+        uint64_t failures;  /* or anything else */
+        uint64_t dropped;   /* flights that were given up before they were sent */
+
         struct cache_counters cache;
         struct flight_counters limits;
         /* now */
@@ -45,6 +57,8 @@ struct broker_counters {
         size_t flights;
         size_t waiters;
         size_t in_flight;
+        size_t memories;
+        uint64_t memories_evicted; /* made room at the cap on memories */
 };
 
 enum {
@@ -52,19 +66,41 @@ enum {
                 _REASON_N, /* the waiter was taken; a COMMAND_REPLY will name it, exactly once */
 };
 
+/* A change of state that an operator wants to know of. */
+enum note_kind {
+        NOTE_BREAKER_OPENED, /* for `reason`, for `for_ms` */
+        NOTE_ISSUER_HOLDS,   /* the issuer asked for fewer requests, for `for_ms` */
+        NOTE_ISSUER_WELL,    /* after either */
+        NOTE_CLIENT_HELD,    /* its secrets are refused; for `for_ms` */
+        NOTE_CLIENT_WELL,
+};
+
+struct note {
+        enum note_kind kind;
+        const char *client; /* name */
+        const char *url;
+        enum reason reason;
+        uint64_t for_ms;
+};
+
 enum command_kind {
-        COMMAND_FETCH,  /* send a request; broker_fetch_done() must follow, once */
-        COMMAND_CANCEL, /* give up a request; broker_fetch_done() must not follow any more */
-        COMMAND_REPLY,  /* answer a waiter with its `reply`, whose token reference is handed over */
+        COMMAND_FETCH, /* send a request; broker_fetch_done() or _dropped() must follow, once */
+        COMMAND_READ_SECRETS, /* read a client's secrets again; broker_secrets_read() must follow */
+        COMMAND_CANCEL,       /* give up a request; broker_fetch_done() must not follow any more */
+        COMMAND_NOTE,         /* tell the operator */
+        COMMAND_REPLY, /* answer a waiter with its `reply`, whose token reference is handed over */
 };
 
 struct command {
         enum command_kind kind;
         struct flight *flight; /* FETCH, CANCEL: the name of the fetch */
+        bool waited;           /* FETCH: it had to queue, and its callers may have hung up */
+        size_t client_index;   /* FETCH, READ_SECRETS: into settings.clients */
         const char *url;       /* FETCH: borrowed from the settings */
         const char *client;    /* FETCH: the client application's name, for messages */
         struct secret form;    /* FETCH: the body, handed over */
         struct waiter *waiter; /* REPLY */
+        struct note note;      /* NOTE */
 };
 
 /* `settings` is borrowed. `hash_key` should be random. 0 or -ENOMEM. */
@@ -74,8 +110,16 @@ int broker_new(struct broker **ret, const struct settings *settings,
 /* Every waiter must have been answered (broker_abort()). Takes NULL; wipes all. */
 void broker_free(struct broker *broker);
 
-/* The secret of settings.clients[client] is `secret` from now on, whose content is taken. */
-void broker_set_secret(struct broker *broker, size_t client, struct secret *secret);
+/* The secrets of settings.clients[client] are these from now on; their content is taken, and an
+ * empty one is none. Returns whether one of them is new. */
+bool broker_set_secrets(struct broker *broker, size_t client,
+                        struct secret secrets[CREDENTIALS_MAX]);
+
+/* One of a client's secrets as it was set last; empty if there is none. Borrowed. */
+const struct secret *broker_secret(const struct broker *broker, size_t client, size_t i);
+
+/* COMMAND_READ_SECRETS was carried out, successfully (broker_set_secrets() came before) or not. */
+void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms);
 
 /*
  * Asks for a token on behalf of the request's subject. 0: *ret says the answer, a token or a
@@ -87,17 +131,26 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 /* What is to be done next, or false. Call until false: work to be done waits for nothing else. */
 bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret);
 
-/* A fetch has ended; `result` is borrowed. */
+/* A fetch has ended; `result` is borrowed. `wall_s` is the time of day in seconds since 1970. */
 void broker_fetch_done(struct broker *broker, struct flight *flight,
-                       const struct fetch_result *result, uint64_t now_ms);
+                       const struct fetch_result *result, uint64_t now_ms, int64_t wall_s);
 
-/* Time has passed: answers waiters whose time is up, drops tokens past their end. Does a bounded
- * amount of work; broker_next_tick_ms() tells when it wants to go on. */
-void broker_tick(struct broker *broker, uint64_t now_ms);
+/* A fetch was not begun, because everybody who waits for it has hung up. */
+void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t now_ms);
+
+/* The waiters of a flight, one after the other: `waiter` NULL for the first, NULL behind the last.
+ */
+struct waiter *broker_next_waiter(struct flight *flight, struct waiter *waiter);
+
+/* Time has passed: answers waiters whose time is up, drops tokens past their end, begins refreshes.
+ * Does a bounded amount of work; broker_next_tick_ms() tells when it wants to go on. `wall_ms` is
+ * the time of day in milliseconds: a leap of it says that a virtual machine was paused. */
+void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms);
 uint64_t broker_next_tick_ms(const struct broker *broker);
 
-/* From now on no fetch is begun; hits are served, and what is in flight may end. */
-void broker_drain(struct broker *broker);
+/* From now on no flight is begun. Hits are served, and the flights of callers may go on: those that
+ * queue still start, but none is tried again after a failure. Queued refreshes are dropped. */
+void broker_drain(struct broker *broker, uint64_t now_ms);
 
 /* Whether any fetch or waiter is left. */
 bool broker_is_idle(const struct broker *broker);
@@ -106,3 +159,49 @@ bool broker_is_idle(const struct broker *broker);
 void broker_abort(struct broker *broker, uint64_t now_ms);
 
 void broker_get_counters(const struct broker *broker, struct broker_counters *ret);
+
+/* What a request would meet, and why. Times in milliseconds; 0: not so. */
+struct explanation {
+        enum reason refused; /* what the request would be refused for before memory is looked at */
+        struct grant grant;  /* canonical; borrows from the request and the settings */
+        const char *client;  /* name */
+        const char *url;
+
+        enum cache_status cache_status; /* what the answer would say of it */
+        bool would_wait;                /* for a fetch */
+        bool would_serve_old;           /* the old token, because no fetch may begin */
+        enum reason blocked; /* why no fetch would be waited for; REASON_NONE: one would be, if need
+                                be */
+        uint64_t blocked_ms;
+
+        bool present; /* there is an entry; the rest of this part says more */
+        enum freshness freshness;
+        uint64_t age_ms;
+        uint64_t left_ms;
+        uint64_t refresh_in_ms;
+        bool used;
+        bool rejected;
+
+        bool in_flight;
+        size_t waiters;
+
+        enum reason remembered; /* the last refusal or failure */
+        uint64_t refusal_left_ms;
+        uint64_t failure_left_ms;
+        uint64_t refresh_held_ms;
+        uint64_t rejection_held_ms;
+
+        enum breaker_state breaker;
+        bool held; /* open because the issuer asked for it */
+        uint64_t breaker_left_ms;
+        unsigned int failures; /* in a row */
+        enum reason last_failure;
+        uint64_t last_failure_ago_ms;
+        bool last_success_known;
+        uint64_t last_success_ago_ms;
+        uint64_t client_held_ms;         /* since the issuer refuses its secrets */
+        const int64_t *secret_expires_s; /* two; 0: not known */
+};
+
+void broker_explain(struct broker *broker, const struct token_request *request,
+                    const struct peer *peer, uint64_t now_ms, struct explanation *ret);

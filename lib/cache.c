@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "error.h"
+#include "freshness.h"
 
 /* What malloc() keeps beside the two blocks of an entry, and its slots in buckets and heap. */
 #define ENTRY_OVERHEAD_BYTES (2 * (size_t)16 + sizeof(void *) + sizeof(struct timerheap_slot))
@@ -52,7 +53,7 @@ int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_byte
         cache->buckets = calloc(n_buckets, sizeof(struct cache_entry *));
         if (!cache->buckets)
                 return error_trace(-ENOMEM);
-        r = timerheap_init(&cache->expiries, (uint32_t)max_entries);
+        r = timerheap_init(&cache->timers, (uint32_t)max_entries);
         if (r) {
                 free(cache->buckets);
                 cache->buckets = NULL;
@@ -61,17 +62,17 @@ int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_byte
         return 0;
 }
 
-static struct grant_key key_of(const struct cache_entry *entry)
+struct grant_key cache_entry_key(const struct cache_entry *entry)
 {
         return (struct grant_key){
                 .hash = entry->hash, .size = entry->key_size, .bytes = entry->key_bytes};
 }
 
-static struct cache_entry **find(struct cache *cache, struct grant_key key)
+static struct cache_entry **find(const struct cache *cache, struct grant_key key)
 {
         struct cache_entry **at = &cache->buckets[key.hash & cache->mask];
 
-        while (*at && !grant_key_equal(key_of(*at), key))
+        while (*at && !grant_key_equal(cache_entry_key(*at), key))
                 at = &(*at)->next;
         return at;
 }
@@ -84,7 +85,7 @@ static void drop(struct cache *cache, struct cache_entry **at)
         if (cache->hand == &entry->link)
                 cache->hand = entry->link.prev == &cache->queue ? NULL : entry->link.prev;
         list_unlink(&entry->link);
-        timerheap_cancel(&cache->expiries, &entry->expiry);
+        timerheap_cancel(&cache->timers, &entry->timer);
         cache->memory_bytes -= memory_for(entry->key_size, entry->token);
         cache->n_entries--;
         token_unref(entry->token);
@@ -93,7 +94,7 @@ static void drop(struct cache *cache, struct cache_entry **at)
 
 static void drop_entry(struct cache *cache, struct cache_entry *entry)
 {
-        struct cache_entry **at = find(cache, key_of(entry));
+        struct cache_entry **at = find(cache, cache_entry_key(entry));
 
         assert(*at == entry);
         drop(cache, at);
@@ -105,19 +106,32 @@ void cache_deinit(struct cache *cache)
                 return;
         list_for_each_safe (link, &cache->queue)
                 drop_entry(cache, entry_of(link));
-        timerheap_deinit(&cache->expiries);
+        timerheap_deinit(&cache->timers);
         free(cache->buckets);
         *cache = (struct cache){};
 }
 
-struct token *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms)
+static bool is_live(const struct cache_entry *entry, uint64_t now_ms)
+{
+        return now_ms + FRESHNESS_LIVE_MIN_MS <= entry->token->expires_at_ms;
+}
+
+struct cache_entry *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms)
 {
         struct cache_entry *entry = *find(cache, key);
 
-        if (!entry || token_freshness(entry->token, 0, now_ms) == FRESHNESS_ENDED)
+        if (!entry || !is_live(entry, now_ms))
                 return NULL;
         entry->visited = true;
-        return entry->token;
+        return entry;
+}
+
+const struct cache_entry *cache_peek(const struct cache *cache, struct grant_key key,
+                                     uint64_t now_ms)
+{
+        const struct cache_entry *entry = *find(cache, key);
+
+        return entry && is_live(entry, now_ms) ? entry : NULL;
 }
 
 static struct list *newer(struct cache *cache, struct list *link)
@@ -159,10 +173,12 @@ static void replace(struct cache *cache, struct cache_entry *entry, struct token
         struct token *const old = entry->token;
 
         entry->token = token_ref(token);
+        entry->used = false;
+        entry->rejected = false;
         cache->memory_bytes -= token_memory(old);
         cache->memory_bytes += token_memory(token);
         token_unref(old); /* after the new one was taken, which it may be */
-        (void)timerheap_set(&cache->expiries, &entry->expiry, token->expires_at_ms);
+        (void)timerheap_set(&cache->timers, &entry->timer, token->refresh_at_ms);
         cache->counters.replaced++;
         make_room(cache, 0, 0, entry);
 }
@@ -187,7 +203,7 @@ static int insert(struct cache *cache, struct grant_key key, struct token *token
         *bucket = entry;
         list_push_front(&cache->queue, &entry->link);
         /* There is room: the heap holds as many as the cache, and one was just made. */
-        (void)timerheap_set(&cache->expiries, &entry->expiry, token->expires_at_ms);
+        (void)timerheap_set(&cache->timers, &entry->timer, token->refresh_at_ms);
         cache->n_entries++;
         cache->memory_bytes += memory_for(key.size, token);
         cache->counters.stored++;
@@ -221,32 +237,26 @@ void cache_remove(struct cache *cache, struct grant_key key)
         drop(cache, at);
 }
 
-size_t cache_expire(struct cache *cache, uint64_t now_ms, size_t max)
+enum cache_event cache_next_event(struct cache *cache, uint64_t now_ms,
+                                  struct cache_entry **ret_entry)
 {
-        struct timer *timer;
-        size_t n = 0;
+        struct timer *timer = timerheap_pop(&cache->timers, now_ms);
+        struct cache_entry *entry;
 
-        while (n < max && (timer = timerheap_pop(&cache->expiries, now_ms))) {
-                drop_entry(cache, list_entry(timer, struct cache_entry, expiry));
-                n++;
+        if (!timer)
+                return CACHE_EVENT_NONE;
+        entry = list_entry(timer, struct cache_entry, timer);
+        if (now_ms >= entry->token->expires_at_ms) {
+                drop_entry(cache, entry);
+                cache->counters.expired++;
+                return CACHE_EVENT_EXPIRED;
         }
-        cache->counters.expired += n;
-        return n;
+        (void)timerheap_set(&cache->timers, &entry->timer, entry->token->expires_at_ms);
+        *ret_entry = entry;
+        return CACHE_EVENT_DUE;
 }
 
-uint64_t cache_next_expiry_ms(const struct cache *cache)
+uint64_t cache_next_event_ms(const struct cache *cache)
 {
-        return timerheap_next_ms(&cache->expiries);
-}
-
-enum freshness token_freshness(const struct token *token, uint64_t margin_ms, uint64_t now_ms)
-{
-        const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
-        const uint64_t margin = margin_ms < lifetime_ms / 10 ? margin_ms : lifetime_ms / 10;
-        uint64_t left_ms;
-
-        if (now_ms + CACHE_LIVE_MIN_MS > token->expires_at_ms)
-                return FRESHNESS_ENDED;
-        left_ms = token->expires_at_ms - now_ms;
-        return left_ms < margin ? FRESHNESS_SPENT : FRESHNESS_FRESH;
+        return timerheap_next_ms(&cache->timers);
 }

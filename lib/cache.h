@@ -4,7 +4,7 @@
 /*
  * The hash table: grant → token. Bounded by entries and by bytes; evicts by SIEVE (Zhang et al.,
  * NSDI 2024); drops what has run out. Nothing here walks the table: the buckets are sized once, an
- * eviction looks at CACHE_HAND_MAX entries at most, and expiry goes by a heap of times.
+ * eviction looks at CACHE_HAND_MAX entries at most, and expiry and renewal go by a heap of times.
  *
  * Times are milliseconds of one clock that stands still in no suspend (CLOCK_BOOTTIME).
  */
@@ -21,17 +21,16 @@
 /* How many entries one eviction looks at before it evicts where it stands. */
 #define CACHE_HAND_MAX 64
 
-/* A token with less than this left is not handed out: it would be dead on arrival. */
-#define CACHE_LIVE_MIN_MS 1000
-
 struct cache_entry {
         struct cache_entry *next; /* in its bucket */
         struct list link;         /* cache::queue */
         struct token *token;      /* one reference */
         uint64_t hash;
-        struct timer expiry; /* cache::expiries */
+        struct timer timer; /* cache::timers: the token's refresh point, then its end */
         uint16_t key_size;
-        bool visited; /* hit since the hand came by */
+        bool visited;  /* hit since the hand came by */
+        bool used;     /* asked for since the token came */
+        bool rejected; /* an API refused the token, a caller said */
         uint8_t key_bytes[];
 };
 
@@ -50,7 +49,7 @@ struct cache {
         uint64_t mask;
         struct list queue; /* newest first */
         struct list *hand; /* where the next eviction begins to look; NULL: at the oldest */
-        struct timerheap expiries;
+        struct timerheap timers;
         size_t n_entries;
         size_t max_entries;
         uint64_t memory_bytes;
@@ -62,11 +61,11 @@ enum {
         CACHE_E_TOO_LARGE = 1, /* the token alone is over max_memory_bytes; nothing was changed */
 };
 
-/* How much life a token has left, and what that is good for. */
-enum freshness {
-        FRESHNESS_ENDED, /* not to be handed out */
-        FRESHNESS_SPENT, /* to be handed out only if no new one can be had */
-        FRESHNESS_FRESH,
+/* What time has brought about. */
+enum cache_event {
+        CACHE_EVENT_NONE,    /* nothing (more) for now */
+        CACHE_EVENT_EXPIRED, /* an entry ran out, and was dropped */
+        CACHE_EVENT_DUE,     /* an entry has reached its refresh point */
 };
 
 /* 0 or -ENOMEM. */
@@ -75,9 +74,16 @@ int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_byte
 /* Wipes every token that nobody else holds. */
 void cache_deinit(struct cache *cache);
 
-/* The token under `key` that is not past its end, or NULL; borrowed. Counts as a use of the entry.
- */
-struct token *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms);
+/* The entry under `key` if its token is not past its end, or NULL. Borrowed until the next call
+ * that takes a cache that is not const. Counts as a visit of the entry, not as a use. */
+struct cache_entry *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms);
+
+/* The same without leaving a trace. */
+const struct cache_entry *cache_peek(const struct cache *cache, struct grant_key key,
+                                     uint64_t now_ms);
+
+/* The key of an entry; borrows from it. */
+struct grant_key cache_entry_key(const struct cache_entry *entry);
 
 /* Puts `token` (a reference is taken) under the key, in place of the one that is there; others make
  * room. 0, -ENOMEM or CACHE_E_TOO_LARGE. */
@@ -86,11 +92,10 @@ int cache_store(struct cache *cache, struct grant_key key, struct token *token);
 /* Takes an entry out, if there is one. */
 void cache_remove(struct cache *cache, struct grant_key key);
 
-/* Drops at most `max` entries that are past their end. Returns how many. */
-size_t cache_expire(struct cache *cache, uint64_t now_ms, size_t max);
+/* The next thing that time has brought about; *ret_entry is set with CACHE_EVENT_DUE, and borrowed
+ * as by cache_lookup(). */
+enum cache_event cache_next_event(struct cache *cache, uint64_t now_ms,
+                                  struct cache_entry **ret_entry);
 
-/* When cache_expire() has something to do next; TIMERHEAP_NEVER: nothing is there. */
-uint64_t cache_next_expiry_ms(const struct cache *cache);
-
-/* Spent: less than `margin_ms`, or than a tenth of its whole life if that is less, is left. */
-enum freshness token_freshness(const struct token *token, uint64_t margin_ms, uint64_t now_ms);
+/* When cache_next_event() has something to tell next; TIMERHEAP_NEVER: nothing is there. */
+uint64_t cache_next_event_ms(const struct cache *cache);

@@ -65,6 +65,11 @@ int flights_admit(struct flights *flights, const struct flight *flight)
         return 0;
 }
 
+bool flights_admit_refresh(const struct flights *flights)
+{
+        return flights->n_flights < flights->max_flights - flights->max_flights / 4;
+}
+
 int flight_new(struct flight **ret, struct flights *flights, struct grant_key key, size_t client,
                enum audience audience)
 {
@@ -108,6 +113,9 @@ void flight_free(struct flights *flights, struct flight *flight)
 void flight_join(struct flights *flights, struct flight *flight, struct waiter *waiter)
 {
         waiter->flight = flight;
+        flight->had_waiter = true;
+        if (waiter->gives_up_at_ms > flight->latest_ms)
+                flight->latest_ms = waiter->gives_up_at_ms;
         list_push_back(&flight->waiters, &waiter->link);
         flight->n_waiters++;
         flights->n_waiters++;

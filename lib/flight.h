@@ -21,27 +21,41 @@ struct flight;
 
 /* One caller's place in a flight. Zero it before use; it must not move or go while it waits. */
 struct waiter {
-        struct list link;      /* flight::waiters, then broker::replies */
-        struct flight *flight; /* NULL: waits no longer */
-        struct timer deadline; /* broker::deadlines */
-        struct reply reply;    /* being put together, and handed over at the end */
+        struct list link;        /* flight::waiters, then broker::replies */
+        struct flight *flight;   /* NULL: waits no longer */
+        struct timer deadline;   /* broker::deadlines */
+        uint64_t gives_up_at_ms; /* the caller's own end; the deadline may be earlier */
+        bool has_fallback;       /* gets the old token where no new one comes */
+        struct reply reply;      /* being put together, and handed over at the end */
 };
 
 enum flight_state {
-        FLIGHT_QUEUED,   /* in its issuer's queue */
+        FLIGHT_QUEUED,   /* in one of its issuer's queues */
         FLIGHT_STARTING, /* may start, and the start is among the broker's commands */
         FLIGHT_RUNNING,  /* the fetch is the caller's of broker_next() to end */
+        FLIGHT_PAUSED,   /* failed, and will be tried again in a moment */
+        FLIGHT_PARKED,   /* its client's secrets are being read again */
         FLIGHT_CANCELLED,
 };
 
 struct flight {
         struct flight *next; /* in its bucket */
-        struct list link;    /* issuer::queue, broker::starts, ::running or ::cancels, by state */
+        struct list link;    /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
+                              * ::cancels, credentials::parked, by state */
         struct list waiters;
         size_t n_waiters;
         enum flight_state state;
         uint64_t sent_at_ms; /* when the fetch was sent */
-        size_t client;       /* index into settings.clients */
+        bool refresh;        /* goes on without waiters */
+        bool had_waiter;     /* a caller wanted it, at least at some time */
+        uint64_t queued_at_ms;
+        uint64_t latest_ms; /* when the last of its callers gives up */
+        unsigned int retries;
+        enum reason failure;    /* of the last try */
+        uint64_t secret_id;     /* which secret it was sent with (see credentials.h) */
+        unsigned int n_secrets; /* how many secrets it was tried with */
+        struct timer pause;     /* broker::pauses */
+        size_t client;          /* index into settings.clients */
         enum audience audience;
         struct grant_key key; /* of the bytes below */
         uint8_t key_bytes[];
@@ -78,7 +92,10 @@ struct flight *flights_find(struct flights *flights, struct grant_key key);
  * REASON_FLIGHT_FULL, REASON_FLIGHTS_FULL, which are counted. */
 int flights_admit(struct flights *flights, const struct flight *flight);
 
-/* A new flight, in the table, for a caller that flights_admit() let in. 0 or -ENOMEM. */
+/* Whether a refresh may begin, which leaves a quarter of the places to callers. */
+bool flights_admit_refresh(const struct flights *flights);
+
+/* A new flight, in the table, for which there is a place. 0 or -ENOMEM. */
 int flight_new(struct flight **ret, struct flights *flights, struct grant_key key, size_t client,
                enum audience audience);
 

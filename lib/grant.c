@@ -35,25 +35,39 @@ static const uint8_t *get_text(const uint8_t *in, struct text *ret)
         return in + ret->size;
 }
 
-struct grant_key grant_key_make(uint8_t buffer[static GRANT_KEY_MAX_BYTES],
-                                const uint8_t hash_key[static SIPHASH_KEY_BYTES], uint64_t identity,
-                                const struct token_request *request, struct text scope)
+static struct grant_key make(uint8_t *buffer, const uint8_t *hash_key, uint64_t identity,
+                             uint8_t kind, struct text subject, struct text scope)
 {
         const uint64_t wire_identity = htole64(identity);
-        const uint8_t kind = (uint8_t)request->subject_kind;
         struct grant_key key = {.bytes = buffer};
         uint8_t *out = buffer;
 
-        assert(request->subject.size > 0 && request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+        assert(subject.size <= REQUEST_SUBJECT_MAX_BYTES);
         assert(scope.size > 0 && scope.size <= REQUEST_SCOPE_MAX_BYTES);
 
         out = put(out, &wire_identity, sizeof(wire_identity));
         out = put(out, &kind, sizeof(kind));
-        out = put_text(out, request->subject);
+        out = put_text(out, subject);
         out = put_text(out, scope);
         key.size = (size_t)(out - buffer);
         key.hash = siphash(hash_key, key.bytes, key.size);
         return key;
+}
+
+struct grant_key grant_key_make(uint8_t buffer[static GRANT_KEY_MAX_BYTES],
+                                const uint8_t hash_key[static SIPHASH_KEY_BYTES], uint64_t identity,
+                                const struct token_request *request, struct text scope)
+{
+        assert(request->subject.size > 0);
+        return make(buffer, hash_key, identity, (uint8_t)request->subject_kind, request->subject,
+                    scope);
+}
+
+struct grant_key grant_key_make_any_subject(uint8_t buffer[static GRANT_KEY_MAX_BYTES],
+                                            const uint8_t hash_key[static SIPHASH_KEY_BYTES],
+                                            uint64_t identity, struct text scope)
+{
+        return make(buffer, hash_key, identity, UINT8_MAX, (struct text){"", 0}, scope);
 }
 
 struct grant grant_of_key(struct grant_key key)

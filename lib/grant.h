@@ -38,6 +38,12 @@ struct grant_key grant_key_make(uint8_t buffer[static GRANT_KEY_MAX_BYTES],
                                 const uint8_t hash_key[static SIPHASH_KEY_BYTES], uint64_t identity,
                                 const struct token_request *request, struct text scope);
 
+/* A key that stands for the client application and the scope whatever the subject; equal to none
+ * that grant_key_make() makes. */
+struct grant_key grant_key_make_any_subject(uint8_t buffer[static GRANT_KEY_MAX_BYTES],
+                                            const uint8_t hash_key[static SIPHASH_KEY_BYTES],
+                                            uint64_t identity, struct text scope);
+
 static inline bool grant_key_equal(struct grant_key a, struct grant_key b)
 {
         return a.hash == b.hash && a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * An issuer stands in the list of those that are ready exactly while it has both a queued flight
- * and a free place. Starting takes from the front and puts the issuer at the back, so that one slow
- * URL with a long queue cannot keep the places of all.
+ * An issuer stands in the list of those that are ready exactly while it has a flight to start, a
+ * free place, and a breaker that lets it. Starting takes from the front and puts the issuer at the
+ * back, so that one slow URL with a long queue cannot keep the places of all.
+ *
+ * Refreshes have queues and lists of their own, which are looked at when no caller's flight can
+ * start anywhere; they never take more than half of an issuer's places, so that slow ones do not
+ * stand in the way of callers who come later, and one is a half-open breaker's probe only where no
+ * caller queues.
  */
 
 #include "issuer.h"
@@ -18,6 +23,7 @@ int issuers_init(struct issuers *issuers, const struct settings *settings)
 {
         *issuers = (struct issuers){.max_in_flight = settings->max_in_flight_total};
         list_init(&issuers->ready);
+        list_init(&issuers->refresh_ready);
         issuers->all = calloc(settings->n_clients * _AUDIENCE_N, sizeof(*issuers->all));
         if (!issuers->all)
                 return error_trace(-ENOMEM);
@@ -31,7 +37,9 @@ int issuers_init(struct issuers *issuers, const struct settings *settings)
                 *issuer = (struct issuer){
                         .url = url,
                         .queue = LIST_INIT(issuer->queue),
+                        .refreshes = LIST_INIT(issuer->refreshes),
                         .turn = LIST_INIT(issuer->turn),
+                        .refresh_turn = LIST_INIT(issuer->refresh_turn),
                         .max_in_flight = settings->max_in_flight,
                 };
                 issuers->n++;
@@ -53,55 +61,109 @@ struct issuer *issuers_find(struct issuers *issuers, const char *url)
         return NULL;
 }
 
-/* Puts the issuer into the list of those that are ready, or takes it out, as it should be. */
-static void settle(struct issuers *issuers, struct issuer *issuer)
+static void settle_turn(struct list *ready_list, struct list *turn, bool ready)
 {
-        const bool ready = !list_empty(&issuer->queue) &&
-                           issuer->n_in_flight < issuer->max_in_flight;
-
-        if (ready && list_empty(&issuer->turn))
-                list_push_back(&issuers->ready, &issuer->turn);
+        if (ready && list_empty(turn))
+                list_push_back(ready_list, turn);
         else if (!ready)
-                list_unlink(&issuer->turn);
+                list_unlink(turn);
 }
 
-void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight)
+/* Puts the issuer into the lists of those that are ready, or takes it out, as it should be. */
+static void settle(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms)
+{
+        const size_t max_for_refreshes = (issuer->max_in_flight + 1) / 2;
+        const bool may_start = breaker_may_start(&issuer->breaker, now_ms);
+        const bool may_refresh = issuer->breaker.state == BREAKER_CLOSED ||
+                                 list_empty(&issuer->queue);
+
+        settle_turn(&issuers->ready, &issuer->turn,
+                    may_start && !list_empty(&issuer->queue) &&
+                            issuer->n_in_flight < issuer->max_in_flight);
+        settle_turn(&issuers->refresh_ready, &issuer->refresh_turn,
+                    may_start && may_refresh && !list_empty(&issuer->refreshes) &&
+                            issuer->n_in_flight < max_for_refreshes);
+}
+
+void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
-        list_push_back(&issuer->queue, &flight->link);
-        settle(issuers, issuer);
+        list_push_back(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
+        settle(issuers, issuer, now_ms);
 }
 
-void issuer_dequeue(struct issuer *issuer, struct flight *flight)
+void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms)
+{
+        flight->state = FLIGHT_QUEUED;
+        list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
+        settle(issuers, issuer, now_ms);
+}
+
+void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms)
 {
         assert(flight->state == FLIGHT_QUEUED);
         list_unlink(&flight->link);
-        if (list_empty(&issuer->queue))
-                list_unlink(&issuer->turn);
+        settle(issuers, issuer, now_ms);
 }
 
-struct flight *issuers_start(struct issuers *issuers)
+static struct flight *start_at(struct issuers *issuers, struct issuer *issuer, struct list *queue,
+                               struct list *turn, uint64_t now_ms)
 {
-        struct list *turn = list_first(&issuers->ready);
-        struct issuer *issuer;
-        struct flight *flight;
+        struct flight *flight = list_entry(list_first(queue), struct flight, link);
 
-        if (!turn || issuers->n_in_flight >= issuers->max_in_flight)
-                return NULL;
-        issuer = list_entry(turn, struct issuer, turn);
-        flight = list_entry(list_first(&issuer->queue), struct flight, link);
         list_unlink(&flight->link);
+        list_unlink(turn);
         issuer->n_in_flight++;
         issuers->n_in_flight++;
-        list_unlink(&issuer->turn);
-        settle(issuers, issuer);
+        breaker_started(&issuer->breaker, flight->key.hash);
+        settle(issuers, issuer, now_ms);
         return flight;
 }
 
-void issuer_finish(struct issuers *issuers, struct issuer *issuer)
+struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms)
+{
+        struct issuer *issuer;
+        struct list *turn;
+
+        if (issuers->n_in_flight >= issuers->max_in_flight)
+                return NULL;
+        turn = list_first(&issuers->ready);
+        if (turn) {
+                issuer = list_entry(turn, struct issuer, turn);
+                return start_at(issuers, issuer, &issuer->queue, turn, now_ms);
+        }
+        turn = list_first(&issuers->refresh_ready);
+        if (turn) {
+                issuer = list_entry(turn, struct issuer, refresh_turn);
+                return start_at(issuers, issuer, &issuer->refreshes, turn, now_ms);
+        }
+        return NULL;
+}
+
+void issuer_finish(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms)
 {
         assert(issuer->n_in_flight > 0 && issuers->n_in_flight > 0);
         issuer->n_in_flight--;
         issuers->n_in_flight--;
-        settle(issuers, issuer);
+        settle(issuers, issuer, now_ms);
+}
+
+void issuers_tick(struct issuers *issuers, uint64_t now_ms)
+{
+        for (size_t i = 0; i < issuers->n; i++)
+                if (issuers->all[i].breaker.state != BREAKER_CLOSED)
+                        settle(issuers, &issuers->all[i], now_ms);
+}
+
+uint64_t issuers_next_tick_ms(const struct issuers *issuers)
+{
+        uint64_t next_ms = UINT64_MAX;
+
+        for (size_t i = 0; i < issuers->n; i++)
+                if (breaker_next_ms(&issuers->all[i].breaker) < next_ms)
+                        next_ms = breaker_next_ms(&issuers->all[i].breaker);
+        return next_ms;
 }

@@ -2,29 +2,35 @@
 #pragma once
 
 /*
- * One token URL: which flights wait for a place there, and how many requests are under way. Whether
- * a fetch may start is decided here and nowhere else.
+ * One token URL: which flights wait for a place there, how many requests are under way, and how it
+ * is doing. Whether a fetch may start is decided here and nowhere else.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "breaker.h"
 #include "flight.h"
 #include "list.h"
 
 struct issuer {
-        const char *url;   /* borrowed from the settings */
-        struct list queue; /* flights in state FLIGHT_QUEUED, longest waiting first */
-        struct list turn;  /* issuers::ready */
+        const char *url;          /* borrowed from the settings */
+        struct list queue;        /* flights of callers, longest waiting first */
+        struct list refreshes;    /* flights that nobody waits for */
+        struct list turn;         /* issuers::ready */
+        struct list refresh_turn; /* issuers::refresh_ready */
         size_t n_in_flight;
         size_t max_in_flight;
+        struct breaker breaker;
 };
 
 /* All of them, taking turns for the places there are in all. */
 struct issuers {
         struct issuer *all; /* owned */
         size_t n;
-        struct list ready; /* issuers that have a flight to start and a place for it */
+        struct list ready;         /* issuers that could start a caller's flight */
+        struct list refresh_ready; /* issuers that could start a refresh */
         size_t n_in_flight;
         size_t max_in_flight;
 };
@@ -36,13 +42,25 @@ void issuers_deinit(struct issuers *issuers);
 /* The issuer for a token URL of the settings; never NULL for one of them. */
 struct issuer *issuers_find(struct issuers *issuers, const char *url);
 
-void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight);
+/* Queues a flight, by flight->refresh among the callers' or behind them. */
+void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms);
+
+/* The same, but before all others: it had its turn, and will be tried again. */
+void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms);
 
 /* Takes a queued flight back. */
-void issuer_dequeue(struct issuer *issuer, struct flight *flight);
+void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                    uint64_t now_ms);
 
 /* The flight that may start now, taken out of its queue, its place taken; NULL: none may. */
-struct flight *issuers_start(struct issuers *issuers);
+struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms);
 
-/* Gives back the place of a flight that issuers_start() returned. */
-void issuer_finish(struct issuers *issuers, struct issuer *issuer);
+/* Gives back the place of a flight that issuers_start() returned. What its end means for the
+ * breaker is to be said before. */
+void issuer_finish(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms);
+
+/* Time has passed: breakers may have become half-open. */
+void issuers_tick(struct issuers *issuers, uint64_t now_ms);
+uint64_t issuers_next_tick_ms(const struct issuers *issuers);

@@ -36,6 +36,8 @@
           "There is no scope, and this client application has no default_scope.")                  \
         X(BAD_MIN_TTL, "bad_min_ttl", 400, "invalid_request", 0,                                   \
           "min_ttl is not a number of seconds, written in 1 to 9 digits.")                         \
+        X(BAD_REJECTED_TOKEN, "bad_rejected_token", 400, "invalid_request", 0,                     \
+          "rejected_token_sha256 is not a SHA-256 in 64 hexadecimal digits.")                      \
         X(BAD_AUTHORIZATION, "bad_authorization", 400, "invalid_request", 0,                       \
           "The Authorization header is not well-formed HTTP Basic; leave it out.")                 \
         X(AMBIGUOUS_CLIENT, "ambiguous_client", 400, "invalid_request", 0,                         \
@@ -96,6 +98,12 @@
           "The connection to the issuer broke before its answer was whole; try again later.")      \
         X(ISSUER_TIMEOUT, "issuer_timeout", 503, "temporarily_unavailable", 1,                     \
           "The issuer did not answer in time; try again later.")                                   \
+        X(BREAKER_OPEN, "breaker_open", 503, "temporarily_unavailable", 1,                         \
+          "The issuer has been failing and is left alone for a moment; try again later.")          \
+        X(REJECTED_AGAIN, "rejected_again", 503, "temporarily_unavailable", 1,                     \
+          "The token was rejected, and a new one was fetched a moment ago; try again later.")      \
+        X(REPEATED_TOKEN, "issuer_repeats_token", 200, "", 0,                                      \
+          "The issuer answered with the token that was rejected.")                                 \
         /* the daemon itself */                                                                    \
         X(REQUEST_TIMEOUT, "request_timeout", 504, "temporarily_unavailable", 0,                   \
           "The time for this request ran out before the issuer answered; try again later.")        \
@@ -107,6 +115,8 @@
           "Too many tokens are being fetched; try again later.")                                   \
         X(CONNECTIONS_FULL, "connections_full", 503, "temporarily_unavailable", 1,                 \
           "Too many connections are open; try again later.")                                       \
+        X(CALLER_GONE, "caller_gone", 503, "temporarily_unavailable", 1,                           \
+          "The caller had hung up before its turn came.")                                          \
         X(SHUTTING_DOWN, "shutting_down", 503, "temporarily_unavailable", 1,                       \
           "The daemon is shutting down; try again later.")                                         \
         X(OUT_OF_MEMORY, "out_of_memory", 503, "temporarily_unavailable", 1,                       \

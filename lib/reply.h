@@ -25,5 +25,7 @@ struct reply {
         uint64_t expires_in_s; /* at least 1 */
         unsigned int retry_after_s; /* 0: do not say */
         enum cache_status cache_status;
-        bool collapsed; /* served by a fetch that another request began */
+        bool collapsed;     /* served by a fetch that another request began */
+        enum reason detail; /* with a token: why it is not a better one; REASON_NONE: it is as good
+                             * as can be */
 };

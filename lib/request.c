@@ -27,6 +27,7 @@ enum parameter {
         PARAMETER_CLIENT_ID,
         PARAMETER_CLIENT_SECRET,
         PARAMETER_MIN_TTL,
+        PARAMETER_REJECTED_TOKEN_SHA256,
         PARAMETER_PASSWORD, /* some libraries insist on sending these two */
         PARAMETER_USERNAME,
         _PARAMETER_N,
@@ -41,6 +42,7 @@ static const char *const parameter_names[_PARAMETER_N] = {
         [PARAMETER_CLIENT_ID] = "client_id",
         [PARAMETER_CLIENT_SECRET] = "client_secret",
         [PARAMETER_MIN_TTL] = "min_ttl",
+        [PARAMETER_REJECTED_TOKEN_SHA256] = "rejected_token_sha256",
         [PARAMETER_PASSWORD] = "password",
         [PARAMETER_USERNAME] = "username",
 };
@@ -246,6 +248,26 @@ static int take_min_ttl(struct token_request *request, const struct form *form)
         return 0;
 }
 
+static int take_rejected_token(struct token_request *request, const struct form *form)
+{
+        const struct text value = form->values[PARAMETER_REJECTED_TOKEN_SHA256];
+
+        if (value.size == 0)
+                return 0;
+        if (value.size != (size_t)2 * REQUEST_SHA256_BYTES)
+                return REASON_BAD_REJECTED_TOKEN;
+        for (size_t i = 0; i < REQUEST_SHA256_BYTES; i++) {
+                const int high = hex_digit(value.bytes[2 * i]);
+                const int low = hex_digit(value.bytes[2 * i + 1]);
+
+                if (high < 0 || low < 0)
+                        return REASON_BAD_REJECTED_TOKEN;
+                request->rejected_sha256[i] = (uint8_t)(high << 4 | low);
+        }
+        request->rejects = true;
+        return 0;
+}
+
 int request_parse(struct token_request *request, char *bytes, size_t size,
                   enum request_source source)
 {
@@ -265,6 +287,9 @@ int request_parse(struct token_request *request, char *bytes, size_t size,
         if (r)
                 return r;
         r = take_min_ttl(request, &form);
+        if (r)
+                return r;
+        r = take_rejected_token(request, &form);
         if (r)
                 return r;
         request->client = form.values[PARAMETER_CLIENT_ID];
@@ -316,6 +341,8 @@ int request_authorization(struct token_request *request, const char *header)
         header += 5;
         header += strspn(header, " ");
 
+        request->basic_client = (struct text){};
+        request->basic_client_raw = (struct text){};
         secret_clear(basic);
         r = append_base64(basic, header);
         if (r)

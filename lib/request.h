@@ -17,6 +17,7 @@
 #define REQUEST_SUBJECT_MAX_BYTES 256
 #define REQUEST_SCOPE_MAX_BYTES   4096
 #define REQUEST_SCOPE_MAX_VALUES  128
+#define REQUEST_SHA256_BYTES      32
 
 enum subject_kind {
         SUBJECT_USERNAME,
@@ -38,7 +39,9 @@ struct token_request {
         struct secret basic;
 
         uint64_t min_ttl_ms; /* 0: not said */
-        bool secret_sent;    /* a client_secret, which nobody needs here, came along */
+        bool rejects;        /* an API refused the token with this SHA-256: */
+        uint8_t rejected_sha256[REQUEST_SHA256_BYTES];
+        bool secret_sent; /* a client_secret, which nobody needs here, came along */
 };
 
 enum request_source {
@@ -57,7 +60,7 @@ void request_deinit(struct token_request *request);
  * client_secret, username and password is wiped from it, whatever the outcome. 0, or a reason:
  * MALFORMED_ESCAPE, REPEATED_PARAMETER, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
  * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT, BAD_SCOPE,
- * BAD_MIN_TTL.
+ * BAD_MIN_TTL, BAD_REJECTED_TOKEN.
  */
 int request_parse(struct token_request *request, char *form, size_t size,
                   enum request_source source);

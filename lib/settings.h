@@ -4,7 +4,7 @@
 /*
  * What the core needs to know of the configuration: client applications and limits. Filled once by
  * whoever reads the configuration (daemon/config), immutable afterwards, borrowed by the broker for
- * as long as it lives. Secrets are not in here: they come and go through broker_set_secret().
+ * as long as it lives. Secrets are not in here: they come and go through broker_set_secrets().
  */
 
 #include <stddef.h>
@@ -29,6 +29,8 @@ struct client_settings {
         uint64_t identity;
         char *token_url[_AUDIENCE_N]; /* owned; NULL: this client has none for the audience */
         char *default_scope;          /* owned; canonical (see request.h); NULL: none */
+        /* When the secrets die, seconds since 1970; 0: not known. [1] is the next secret's. */
+        int64_t secret_expires_s[2];
 };
 
 struct settings {
@@ -40,6 +42,7 @@ struct settings {
 
         uint64_t request_timeout_ms;  /* how long a caller waits for the issuer at most */
         uint64_t expiry_margin_ms;    /* below it a caller waits for a new token (see cache.h) */
+        uint64_t upstream_timeout_ms; /* how long a fetch may take */
         uint64_t default_lifetime_ms; /* of a token whose lifetime the issuer does not tell */
 
         size_t max_waiters;            /* requests waiting for a fetch, all together */
@@ -47,6 +50,7 @@ struct settings {
         size_t max_flights;            /* keys being fetched or queued to be */
         size_t max_in_flight;          /* requests under way at one token URL */
         size_t max_in_flight_total;    /* requests under way at all of them */
+        size_t max_memories;           /* grants of which a refusal or a failure is remembered */
 
         size_t max_token_bytes; /* a longer access_token is an answer that cannot be used */
 

@@ -24,6 +24,7 @@ int token_new(struct token **ret, struct text value, struct text scope, uint64_t
                 .value_size = (uint32_t)value.size,
                 .scope_size = (uint32_t)scope.size,
                 .sent_at_ms = sent_at_ms,
+                .refresh_at_ms = sent_at_ms + lifetime_ms,
                 .expires_at_ms = sent_at_ms + lifetime_ms,
         };
         memcpy(token->bytes, value.bytes, value.size);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A token as the issuer gave it: immutable, shared by reference, wiped when the last reference
- * goes. The cache holds one reference, every answer on its way to a caller another.
+ * A token as the issuer gave it: immutable once it is shared, shared by reference, wiped when the
+ * last reference goes. The cache holds one reference, every answer on its way to a caller another.
  */
 
 #include <stddef.h>
@@ -16,7 +16,8 @@ struct token {
         uint32_t value_size;
         uint32_t scope_size;
         uint64_t sent_at_ms;    /* when the request for it was sent */
-        uint64_t expires_at_ms; /* its life is counted from then */
+        uint64_t refresh_at_ms; /* when a new one is due; its end until somebody sets it */
+        uint64_t expires_at_ms; /* its life is counted from sent_at_ms */
         char bytes[];           /* value, scope */
 };
 

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Flights, from their start until their fetch ends, and what to do next about them. What the end of
+ * a fetch means is in broker-outcome.c.
+ *
+ * A flight outlives its fetches: it may be tried again after a pause, or with another secret. Its
+ * end is broker_end_flight().
+ */
+
+#include "broker.h"
+
+#include <assert.h>
+
+#include "broker-private.h"
+#include "error.h"
+
+static struct flight *flight_of(struct list *link)
+{
+        return list_entry(link, struct flight, link);
+}
+
+int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
+                        size_t client, enum audience audience, bool refresh, uint64_t now_ms)
+{
+        struct flight *flight;
+        int r;
+
+        r = flight_new(&flight, &broker->flights, key, client, audience);
+        if (r)
+                return error_trace(r);
+        (void)credentials_pass(&broker->credentials[client], now_ms);
+        flight->refresh = refresh;
+        flight->queued_at_ms = now_ms;
+        issuer_enqueue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
+        *ret = flight;
+        return 0;
+}
+
+void broker_start_flights(struct broker *broker, uint64_t now_ms)
+{
+        struct flight *flight;
+
+        while ((flight = issuers_start(&broker->issuers, now_ms))) {
+                flight->state = FLIGHT_STARTING;
+                list_push_back(&broker->starts, &flight->link);
+        }
+}
+
+/* Whether an issuer may be asked behind the callers' backs: it is well, or it is time for a probe
+ * and no caller is there to be one. */
+static bool takes_refreshes(struct issuer *issuer, uint64_t now_ms)
+{
+        switch (breaker_state(&issuer->breaker, now_ms)) {
+        case BREAKER_CLOSED: return true;
+        case BREAKER_HALF_OPEN:
+                return breaker_may_start(&issuer->breaker, now_ms) && list_empty(&issuer->queue) &&
+                       list_empty(&issuer->refreshes);
+        default: return false;
+        }
+}
+
+void broker_refresh(struct broker *broker, struct grant_key key, uint64_t now_ms)
+{
+        const struct grant grant = grant_of_key(key);
+        const size_t client = broker_client_of(broker, grant.identity);
+        const enum audience audience = grant_audience(grant.subject_kind);
+        const struct memory_record *record = memory_find(&broker->memory, key, now_ms);
+        struct flight *flight;
+        uint64_t left_ms;
+
+        if (broker->draining || flights_find(&broker->flights, key) ||
+            (record && backoff_holds(&record->refresh, now_ms)) ||
+            broker_remembered_refusal(broker, key, now_ms, &left_ms) ||
+            broker->credentials[client].hold.step_ms > 0 ||
+            !takes_refreshes(broker_issuer_of(broker, client, audience), now_ms) ||
+            !flights_admit_refresh(&broker->flights))
+                return;
+        if (broker_begin_flight(&flight, broker, key, client, audience, true, now_ms) < 0)
+                return; /* the next request will try again */
+        broker->counters.refreshes++;
+        broker_start_flights(broker, now_ms);
+}
+
+void broker_release_waiter(struct broker *broker, struct waiter *waiter)
+{
+        timerheap_cancel(&broker->deadlines, &waiter->deadline);
+        flight_leave(&broker->flights, waiter);
+        list_push_back(&broker->replies, &waiter->link);
+}
+
+void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
+                         uint64_t left_ms, uint64_t now_ms)
+{
+        struct cache_entry *entry = NULL;
+
+        if (flight->n_waiters > 0)
+                entry = cache_lookup(&broker->cache, flight->key, now_ms);
+        list_for_each_safe (link, &flight->waiters) {
+                struct waiter *waiter = list_entry(link, struct waiter, link);
+
+                if (entry && waiter->has_fallback) {
+                        entry->used = true;
+                        broker->counters.served_old++;
+                        broker_reply_token(&waiter->reply, entry->token, reason, now_ms);
+                } else {
+                        broker_reply_reason(&waiter->reply, reason, left_ms);
+                }
+                broker_release_waiter(broker, waiter);
+        }
+}
+
+void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+
+        flight_free(&broker->flights, flight);
+        if (placed)
+                issuer_finish(&broker->issuers, issuer, now_ms);
+        broker_start_flights(broker, now_ms);
+}
+
+void broker_free_probe(struct broker *broker, const struct flight *flight)
+{
+        struct breaker *breaker = &broker_issuer_of_flight(broker, flight)->breaker;
+
+        if (breaker->probe_key == flight->key.hash)
+                breaker_dropped(breaker);
+}
+
+void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        flight->state = FLIGHT_PARKED;
+        list_push_back(&broker->credentials[flight->client].parked, &flight->link);
+        issuer_finish(&broker->issuers, broker_issuer_of_flight(broker, flight), now_ms);
+        broker_start_flights(broker, now_ms);
+}
+
+void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        if (flight->n_waiters == 0 && !flight->refresh)
+                broker_drop_unsent(broker, flight, now_ms);
+}
+
+void broker_drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        if (flight->state == FLIGHT_QUEUED)
+                issuer_dequeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight,
+                               now_ms);
+        else if (flight->state == FLIGHT_PAUSED)
+                list_unlink(&flight->link);
+        else
+                return;
+        if (flight->failure)
+                (void)broker_remember_failure(broker, flight->key, flight->failure, now_ms);
+        timerheap_cancel(&broker->pauses, &flight->pause);
+        broker->counters.dropped++;
+        broker_end_flight(broker, flight, false, now_ms);
+}
+
+/* Answers and ends a flight that is not under way. */
+static void give_up(struct broker *broker, struct flight *flight, enum reason reason,
+                    uint64_t left_ms, uint64_t now_ms)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+
+        broker_fail_waiters(broker, flight, reason, left_ms, now_ms);
+        timerheap_cancel(&broker->pauses, &flight->pause);
+        if (flight->state == FLIGHT_QUEUED) {
+                issuer_dequeue(&broker->issuers, issuer, flight, now_ms);
+        } else if (flight->state == FLIGHT_STARTING) {
+                list_unlink(&flight->link);
+                broker_free_probe(broker, flight);
+                issuer_finish(&broker->issuers, issuer, now_ms);
+        } else {
+                list_unlink(&flight->link);
+        }
+        flight_free(&broker->flights, flight);
+        broker->counters.dropped++;
+}
+
+static void give_up_list(struct broker *broker, struct list *list, size_t client,
+                         enum reason reason, uint64_t left_ms, uint64_t now_ms)
+{
+        list_for_each_safe (link, list)
+                if (flight_of(link)->client == client)
+                        give_up(broker, flight_of(link), reason, left_ms, now_ms);
+}
+
+void broker_give_up_client(struct broker *broker, size_t client, enum reason reason,
+                           uint64_t left_ms, uint64_t now_ms)
+{
+        for (enum audience audience = 0; audience < _AUDIENCE_N; audience++) {
+                struct issuer *issuer = broker_issuer_of(broker, client, audience);
+
+                if (!issuer)
+                        continue;
+                give_up_list(broker, &issuer->queue, client, reason, left_ms, now_ms);
+                give_up_list(broker, &issuer->refreshes, client, reason, left_ms, now_ms);
+        }
+        give_up_list(broker, &broker->starts, client, reason, left_ms, now_ms);
+        give_up_list(broker, &broker->paused, client, reason, left_ms, now_ms);
+        give_up_list(broker, &broker->credentials[client].parked, client, reason, left_ms, now_ms);
+}
+
+void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms)
+{
+        const uint64_t left_ms = breaker_left_ms(&issuer->breaker, now_ms);
+        const enum reason reason = issuer->breaker.held ? REASON_ISSUER_THROTTLES
+                                                        : REASON_BREAKER_OPEN;
+
+        if (left_ms == 0)
+                return;
+        list_for_each_safe (link, &issuer->queue)
+                if (flight_of(link)->latest_ms <= now_ms + left_ms)
+                        give_up(broker, flight_of(link), reason, left_ms, now_ms);
+}
+
+void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        assert(flight->state == FLIGHT_RUNNING);
+        list_unlink(&flight->link);
+        broker->counters.dropped++;
+        broker->counters.fetches--;
+        broker_free_probe(broker, flight);
+        broker_fail_waiters(broker, flight, REASON_CALLER_GONE, 0, now_ms);
+        broker_end_flight(broker, flight, true, now_ms);
+}
+
+struct waiter *broker_next_waiter(struct flight *flight, struct waiter *waiter)
+{
+        struct list *link = waiter ? waiter->link.next : flight->waiters.next;
+
+        return link == &flight->waiters ? NULL : list_entry(link, struct waiter, link);
+}
+
+/* The fetch of a flight begins: it is the caller's of broker_next() from here. */
+static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t now_ms,
+                       struct command *ret)
+{
+        const struct client_settings *client = &broker->settings->clients[flight->client];
+        const struct credential *credential = credentials_first(
+                &broker->credentials[flight->client]);
+        const struct grant grant = grant_of_key(flight->key);
+        struct secret form = SECRET_INIT(0);
+        int r;
+
+        r = grant_form(&form, &grant, client->client_id, &credential->secret);
+        if (r) {
+                secret_deinit(&form);
+                return error_trace(r);
+        }
+        flight->state = FLIGHT_RUNNING;
+        flight->sent_at_ms = now_ms;
+        flight->secret_id = credential->id;
+        flight->n_secrets++;
+        list_push_back(&broker->running, &flight->link);
+        broker->counters.fetches++;
+        *ret = (struct command){
+                .kind = COMMAND_FETCH,
+                .flight = flight,
+                .waited = now_ms > flight->queued_at_ms && !flight->refresh,
+                .client_index = flight->client,
+                .url = client->token_url[flight->audience],
+                .client = client->name,
+                .form = form,
+        };
+        return 0;
+}
+
+/* Whether anybody waits, or there is still a token that is to be renewed. */
+static bool is_wanted(const struct broker *broker, const struct flight *flight, uint64_t now_ms)
+{
+        return flight->n_waiters > 0 ||
+               (flight->refresh && cache_peek(&broker->cache, flight->key, now_ms));
+}
+
+/* The next flight to start as a command; those that nobody wants are dropped on the way. */
+static bool next_start(struct broker *broker, uint64_t now_ms, struct command *ret)
+{
+        struct list *link;
+
+        while ((link = list_first(&broker->starts))) {
+                struct flight *flight = flight_of(link);
+
+                list_unlink(link);
+                if (!is_wanted(broker, flight, now_ms)) {
+                        broker->counters.dropped++;
+                } else if (broker->credentials[flight->client].reading) {
+                        /* The secret at hand has just been refused. */
+                        broker_free_probe(broker, flight);
+                        broker_park_flight(broker, flight, now_ms);
+                        continue;
+                } else {
+                        if (begin_fetch(broker, flight, now_ms, ret) == 0)
+                                return true;
+                        broker->counters.failures++;
+                        broker_fail_waiters(broker, flight, REASON_OUT_OF_MEMORY, 0, now_ms);
+                }
+                broker_free_probe(broker, flight);
+                broker_end_flight(broker, flight, true, now_ms);
+        }
+        return false;
+}
+
+/* A reply may have lain for a while since it was put together. */
+static void bring_up_to_date(struct broker *broker, struct reply *reply, uint64_t now_ms)
+{
+        struct token *token = reply->token;
+
+        if (!token)
+                return;
+        if (now_ms + FRESHNESS_LIVE_MIN_MS <= token->expires_at_ms) {
+                reply->expires_in_s = (token->expires_at_ms - now_ms) / 1000;
+                return;
+        }
+        *reply = (struct reply){.cache_status = reply->cache_status, .collapsed = reply->collapsed};
+        token_unref(token);
+        broker->counters.timed_out++;
+        broker_reply_reason(reply, REASON_REQUEST_TIMEOUT, 0);
+}
+
+bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
+{
+        struct list *link;
+
+        link = list_first(&broker->cancels);
+        if (link) {
+                struct flight *flight = flight_of(link);
+
+                *ret = (struct command){.kind = COMMAND_CANCEL, .flight = flight};
+                list_unlink(link);
+                flight_free(&broker->flights, flight);
+                return true;
+        }
+        if (broker->n_notes > 0) {
+                *ret = (struct command){.kind = COMMAND_NOTE,
+                                        .note = broker->notes[broker->first_note]};
+                broker->first_note = (broker->first_note + 1) % NOTES_MAX;
+                broker->n_notes--;
+                return true;
+        }
+        link = list_first(&broker->reads);
+        if (link) {
+                list_unlink(link);
+                *ret = (struct command){
+                        .kind = COMMAND_READ_SECRETS,
+                        .client_index = (size_t)(list_entry(link, struct credentials, link) -
+                                                 broker->credentials),
+                };
+                return true;
+        }
+        if (next_start(broker, now_ms, ret))
+                return true;
+        link = list_first(&broker->replies);
+        if (link) {
+                struct waiter *waiter = list_entry(link, struct waiter, link);
+
+                list_unlink(link);
+                bring_up_to_date(broker, &waiter->reply, now_ms);
+                *ret = (struct command){.kind = COMMAND_REPLY, .waiter = waiter};
+                return true;
+        }
+        return false;
+}

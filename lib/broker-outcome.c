@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What the end of a fetch means: for the grant (its entry, its memory), for the URL (its breaker),
+ * for the client (its secrets), and for those who wait. One unknown subject is remembered, and
+ * tells that the issuer is well; an issuer that is down is a matter of the breaker, and hides no
+ * cached token; secrets that are refused concern the client, and no subject.
+ *
+ * Every take_…() ends the flight, or puts it where it will be tried again.
+ */
+
+#include "broker.h"
+
+#include <assert.h>
+
+#include "broker-private.h"
+#include "error.h"
+
+#define RETRIES_MAX 2
+
+/* The pause before a retry is half to one and a half times this, and twice that before the second.
+ */
+#define RETRY_PAUSE_MS 200
+
+/* A retry is not worth it if its callers have less than this left when it begins. */
+#define RETRY_LEFT_MIN_MS 50
+
+static struct credentials *credentials_of(struct broker *broker, const struct flight *flight)
+{
+        return &broker->credentials[flight->client];
+}
+
+/* What can change with the end of a fetch, and is worth a note. */
+struct health {
+        uint64_t opened;
+        uint64_t holds;
+        bool closed;
+        uint32_t client_step_ms;
+        bool client_unwell;
+};
+
+static struct health health_of(const struct issuer *issuer, const struct credentials *credentials)
+{
+        return (struct health){
+                .opened = issuer->breaker.opened,
+                .holds = issuer->breaker.holds,
+                .closed = issuer->breaker.state == BREAKER_CLOSED,
+                .client_step_ms = credentials->hold.step_ms,
+                .client_unwell = credentials->unwell,
+        };
+}
+
+static void add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
+                     enum reason reason, uint64_t for_ms)
+{
+        if (broker->n_notes == NOTES_MAX)
+                return;
+        broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct note){
+                .kind = kind,
+                .client = broker->settings->clients[client].name,
+                .url = url,
+                .reason = reason,
+                .for_ms = for_ms,
+        };
+        broker->n_notes++;
+}
+
+static void note_changes(struct broker *broker, size_t client, struct issuer *issuer,
+                         const struct health *before, uint64_t now_ms)
+{
+        const struct credentials *credentials = &broker->credentials[client];
+        const struct health after = health_of(issuer, credentials);
+        const uint64_t open_ms = breaker_left_ms(&issuer->breaker, now_ms);
+
+        if (after.opened > before->opened)
+                add_note(broker, NOTE_BREAKER_OPENED, client, issuer->url,
+                         issuer->breaker.last_failure, open_ms);
+        else if (after.holds > before->holds)
+                add_note(broker, NOTE_ISSUER_HOLDS, client, issuer->url, REASON_ISSUER_THROTTLES,
+                         open_ms);
+        else if (after.closed && !before->closed)
+                add_note(broker, NOTE_ISSUER_WELL, client, issuer->url, REASON_NONE, 0);
+        if (after.client_step_ms > before->client_step_ms)
+                add_note(broker, NOTE_CLIENT_HELD, client, issuer->url, REASON_CREDENTIALS_REFUSED,
+                         after.client_step_ms);
+        else if (before->client_unwell && !after.client_unwell)
+                add_note(broker, NOTE_CLIENT_WELL, client, issuer->url, REASON_NONE, 0);
+}
+
+static void give_token(struct broker *broker, struct flight *flight, struct token *token,
+                       enum reason detail, uint64_t now_ms)
+{
+        list_for_each_safe (link, &flight->waiters) {
+                struct waiter *waiter = list_entry(link, struct waiter, link);
+
+                broker_reply_token(&waiter->reply, token, detail, now_ms);
+                broker_release_waiter(broker, waiter);
+        }
+}
+
+/* What is remembered against a grant ends with a success, but for the steps between rejections. */
+static void forget_failures(struct broker *broker, struct grant_key key, uint64_t now_ms)
+{
+        struct memory_record *record = memory_find(&broker->memory, key, now_ms);
+
+        if (!record)
+                return;
+        if (record->rejection.step_ms == 0) {
+                memory_forget(&broker->memory, key);
+                return;
+        }
+        record->reason = REASON_NONE;
+        backoff_reset(&record->refusal);
+        backoff_reset(&record->miss);
+        backoff_reset(&record->refresh);
+}
+
+uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, enum reason reason,
+                                 uint64_t now_ms)
+{
+        struct memory_record *record = memory_touch(&broker->memory, key, now_ms);
+
+        if (!record)
+                return 0;
+        record->reason = reason;
+        backoff_extend(&record->miss, MEMORY_MISS_FIRST_MS, MEMORY_MISS_MAX_MS, now_ms);
+        backoff_extend(&record->refresh, MEMORY_REFRESH_FIRST_MS, MEMORY_REFRESH_MAX_MS, now_ms);
+        return record->miss.step_ms;
+}
+
+static uint64_t remember_refusal(struct broker *broker, struct grant_key key, enum reason reason,
+                                 uint64_t now_ms)
+{
+        struct memory_record *record = memory_touch(&broker->memory, key, now_ms);
+
+        if (!record)
+                return 0;
+        record->reason = reason;
+        backoff_extend(&record->refusal, MEMORY_REFUSAL_FIRST_MS, MEMORY_REFUSAL_MAX_MS, now_ms);
+        return record->refusal.step_ms;
+}
+
+static bool token_equal(const struct token *a, const struct token *b)
+{
+        return text_equal(token_value(a), token_value(b));
+}
+
+/* A token came: it is kept if it can be, and goes to all who waited either way. */
+static void take_token(struct broker *broker, struct flight *flight, struct token *token,
+                       uint64_t now_ms)
+{
+        const struct cache_entry *old = cache_peek(&broker->cache, flight->key, now_ms);
+        const struct freshness_limits limits = broker_freshness_limits(broker);
+        enum reason detail = REASON_NONE;
+
+        token->refresh_at_ms = freshness_refresh_at_ms(token->sent_at_ms, token->expires_at_ms,
+                                                       &limits, broker_random(broker));
+        broker->counters.tokens++;
+        if (old && old->rejected && token_equal(old->token, token))
+                detail = REASON_REPEATED_TOKEN;
+        forget_failures(broker, flight->key, now_ms);
+        /* What was evicted meanwhile was not missed, unless a caller came for it. */
+        if (old || flight->had_waiter)
+                (void)cache_store(&broker->cache, flight->key, token);
+        give_token(broker, flight, token, detail, now_ms);
+}
+
+static bool is_worth_a_retry(enum reason reason)
+{
+        return reason == REASON_ISSUER_ERROR || reason == REASON_ISSUER_UNREACHABLE ||
+               reason == REASON_ISSUER_CUT || reason == REASON_ISSUER_TIMEOUT ||
+               reason == REASON_ANSWER_UNUSABLE;
+}
+
+/* Whether the flight was put off to be tried again. */
+static bool try_again_later(struct broker *broker, struct flight *flight, enum reason reason,
+                            uint64_t now_ms)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        const uint64_t pause_ms = (uint64_t)RETRY_PAUSE_MS << flight->retries;
+        const uint64_t at_ms = now_ms + pause_ms / 2 + (pause_ms * broker_random(broker) >> 32);
+
+        if (flight->n_waiters == 0 || flight->retries == RETRIES_MAX || broker->draining ||
+            !is_worth_a_retry(reason) ||
+            breaker_state(&issuer->breaker, now_ms) != BREAKER_CLOSED ||
+            at_ms + RETRY_LEFT_MIN_MS > flight->latest_ms)
+                return false;
+        flight->retries++;
+        flight->failure = reason;
+        flight->state = FLIGHT_PAUSED;
+        list_push_back(&broker->paused, &flight->link);
+        (void)timerheap_set(&broker->pauses, &flight->pause, at_ms);
+        broker->counters.retries++;
+        issuer_finish(&broker->issuers, issuer, now_ms);
+        broker_start_flights(broker, now_ms);
+        return true;
+}
+
+/* Tries a flight again at once, with another secret, if anybody still wants it. */
+static void try_again_now(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        flight->queued_at_ms = now_ms;
+        issuer_requeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
+        broker_drop_if_unwanted(broker, flight, now_ms);
+}
+
+static void take_failure(struct broker *broker, struct flight *flight, enum reason reason,
+                         uint64_t now_ms)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        struct breaker *breaker = &issuer->breaker;
+        const bool reached = reason != REASON_ISSUER_UNREACHABLE &&
+                             reason != REASON_ISSUER_CERTIFICATE;
+        uint64_t left_ms = 0;
+
+        broker->counters.failures++;
+        if (reason == REASON_OUT_OF_MEMORY)
+                broker_free_probe(broker, flight);
+        else
+                breaker_failed(breaker, flight->key.hash, reason, reached, now_ms);
+        if (try_again_later(broker, flight, reason, now_ms))
+                return;
+        if (reason != REASON_OUT_OF_MEMORY)
+                left_ms = broker_remember_failure(broker, flight->key, reason, now_ms);
+        if (left_ms < breaker_left_ms(breaker, now_ms))
+                left_ms = breaker_left_ms(breaker, now_ms);
+        broker_fail_waiters(broker, flight, reason, left_ms, now_ms);
+        broker_end_flight(broker, flight, true, now_ms);
+}
+
+/* Holds the client: its secrets are refused, whatever the subject. Returns for how long. */
+static uint64_t hold_client(struct broker *broker, size_t client, uint64_t now_ms)
+{
+        struct credentials *credentials = &broker->credentials[client];
+        uint64_t left_ms;
+
+        credentials_hold(credentials, now_ms);
+        left_ms = backoff_left_ms(&credentials->hold, now_ms);
+        broker_give_up_client(broker, client, REASON_CREDENTIALS_REFUSED, left_ms, now_ms);
+        return left_ms;
+}
+
+static void take_refused_credentials(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        struct credentials *credentials = credentials_of(broker, flight);
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        enum credentials_verdict verdict = credentials_refused(credentials, flight->secret_id);
+
+        broker->counters.failures++;
+        breaker_succeeded(&issuer->breaker, now_ms);
+        if (flight->n_secrets > CREDENTIALS_MAX + 1 && verdict != CREDENTIALS_HOLD)
+                verdict = CREDENTIALS_HOLD; /* they change faster than the issuer answers */
+        switch (verdict) {
+        case CREDENTIALS_TRY:
+                try_again_now(broker, flight, now_ms);
+                issuer_finish(&broker->issuers, issuer, now_ms);
+                broker_start_flights(broker, now_ms);
+                break;
+        case CREDENTIALS_READ:
+                if (!credentials->reading) {
+                        credentials->reading = true;
+                        list_push_back(&broker->reads, &credentials->link);
+                }
+                broker_park_flight(broker, flight, now_ms);
+                break;
+        case CREDENTIALS_HOLD:
+                broker_fail_waiters(broker, flight, REASON_CREDENTIALS_REFUSED,
+                                    hold_client(broker, flight->client, now_ms), now_ms);
+                broker_end_flight(broker, flight, true, now_ms);
+                break;
+        }
+}
+
+bool broker_set_secrets(struct broker *broker, size_t client,
+                        struct secret secrets[CREDENTIALS_MAX])
+{
+        assert(client < broker->settings->n_clients);
+        return credentials_set(&broker->credentials[client], secrets);
+}
+
+const struct secret *broker_secret(const struct broker *broker, size_t client, size_t i)
+{
+        return &broker->credentials[client].all[i].secret;
+}
+
+void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms)
+{
+        struct credentials *credentials = &broker->credentials[client];
+        const enum credentials_verdict verdict = credentials_reread(credentials);
+
+        if (verdict == CREDENTIALS_HOLD) {
+                (void)hold_client(broker, client, now_ms);
+                add_note(broker, NOTE_CLIENT_HELD, client, NULL, REASON_CREDENTIALS_REFUSED,
+                         credentials->hold.step_ms);
+        }
+        /* From the last to the first, since each goes to the front. */
+        while (!list_empty(&credentials->parked)) {
+                struct flight *flight = list_entry(credentials->parked.prev, struct flight, link);
+
+                list_unlink(&flight->link);
+                try_again_now(broker, flight, now_ms);
+        }
+        broker_start_flights(broker, now_ms);
+}
+
+static void take_refused_configuration(struct broker *broker, struct flight *flight,
+                                       enum reason reason, uint64_t now_ms)
+{
+        const struct grant grant = grant_of_key(flight->key);
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+        const struct grant_key key = grant_key_make_any_subject(buffer, broker->hash_key,
+                                                                grant.identity, grant.scope);
+        const uint64_t left_ms = remember_refusal(broker, key, reason, now_ms);
+
+        broker->counters.failures++;
+        broker_fail_waiters(broker, flight, reason, left_ms, now_ms);
+        broker_end_flight(broker, flight, true, now_ms);
+}
+
+static void take_refusal(struct broker *broker, struct flight *flight, enum reason reason,
+                         uint64_t now_ms)
+{
+        /* What the issuer takes back is not handed out any more. */
+        broker->counters.refusals++;
+        cache_remove(&broker->cache, flight->key);
+        (void)remember_refusal(broker, flight->key, reason, now_ms);
+        broker_fail_waiters(broker, flight, reason, 0, now_ms);
+        broker_end_flight(broker, flight, true, now_ms);
+}
+
+static void take_hold(struct broker *broker, struct flight *flight, const struct answer *answer,
+                      uint64_t now_ms)
+{
+        struct breaker *breaker = &broker_issuer_of_flight(broker, flight)->breaker;
+
+        broker->counters.holds++;
+        breaker_held(breaker, answer->hold_ms, now_ms);
+        broker_fail_waiters(broker, flight, answer->reason, breaker_left_ms(breaker, now_ms),
+                            now_ms);
+        broker_end_flight(broker, flight, true, now_ms);
+}
+
+/* The issuer has answered something that shows it well, and our secret accepted. */
+static void note_health(struct broker *broker, const struct flight *flight, uint64_t now_ms)
+{
+        breaker_succeeded(&broker_issuer_of_flight(broker, flight)->breaker, now_ms);
+        credentials_accepted(credentials_of(broker, flight), flight->secret_id);
+}
+
+void broker_fetch_done(struct broker *broker, struct flight *flight,
+                       const struct fetch_result *result, uint64_t now_ms, int64_t wall_s)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        const size_t client = flight->client;
+        const struct health before = health_of(issuer, &broker->credentials[client]);
+        struct answer answer;
+        int r;
+
+        assert(flight->state == FLIGHT_RUNNING);
+        list_unlink(&flight->link);
+
+        r = answer_understand(&answer, result, broker->settings, flight->sent_at_ms, wall_s);
+        if (r < 0)
+                answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_OUT_OF_MEMORY};
+        if (answer.class == ANSWER_TOKEN &&
+            answer.token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS) {
+                token_unref(answer.token);
+                answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_ANSWER_UNUSABLE};
+        }
+
+        switch (answer.class) {
+        case ANSWER_TOKEN:
+                note_health(broker, flight, now_ms);
+                take_token(broker, flight, answer.token, now_ms);
+                token_unref(answer.token);
+                broker_end_flight(broker, flight, true, now_ms);
+                break;
+        case ANSWER_REFUSAL:
+                note_health(broker, flight, now_ms);
+                take_refusal(broker, flight, answer.reason, now_ms);
+                break;
+        case ANSWER_CREDENTIALS: take_refused_credentials(broker, flight, now_ms); break;
+        case ANSWER_CONFIGURATION:
+                note_health(broker, flight, now_ms);
+                take_refused_configuration(broker, flight, answer.reason, now_ms);
+                break;
+        case ANSWER_HOLD: take_hold(broker, flight, &answer, now_ms); break;
+        case ANSWER_FAILURE: take_failure(broker, flight, answer.reason, now_ms); break;
+        }
+        broker_give_up_hopeless(broker, issuer, now_ms);
+        note_changes(broker, client, issuer, &before, now_ms);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What the parts of the broker share: broker.c (asking), broker-fetch.c (flights and what to do
+ * next about them), broker-outcome.c (what the end of a fetch means), broker-time.c (what the clock
+ * brings), broker-explain.c (looking on).
+ *
+ * A flight is in exactly one list, by its state: a queue of its issuer's, `starts` (may be sent,
+ * command not fetched yet), `running`, `paused`, its client's `parked`, or `cancels`. A waiter is
+ * in a flight, or in `replies` with its reply complete. The reply embedded in a waiter is put
+ * together in two steps: what only the question knows (scope asked for, why memory did not do) when
+ * it begins to wait, the rest when it ends.
+ */
+
+#include "broker.h"
+#include "credentials.h"
+#include "freshness.h"
+#include "issuer.h"
+#include "memory.h"
+
+/* Notes that are not fetched yet; a further one is lost. */
+#define NOTES_MAX 32
+
+struct broker {
+        const struct settings *settings;
+        uint8_t hash_key[SIPHASH_KEY_BYTES];
+        uint64_t random_state;
+        struct credentials *credentials; /* one per client */
+        struct cache cache;
+        struct memory memory;
+        struct flights flights;
+        struct issuers issuers;
+        struct timerheap deadlines; /* waiters */
+        struct timerheap pauses;    /* flights that will be tried again */
+        struct list starts;
+        struct list running;
+        struct list paused;
+        struct list cancels;
+        struct list replies;
+        struct list reads;     /* credentials whose sources are to be read again */
+        uint64_t due_since_ms; /* tokens sent for before this are due at least */
+        int64_t wall_ahead_ms; /* of the clock that times are measured by, at the last tick */
+        bool wall_known;
+        bool draining;
+        struct note notes[NOTES_MAX]; /* a ring */
+        size_t first_note;
+        size_t n_notes;
+        struct broker_counters counters;
+};
+
+/* What there is to a request: the answer, a stopgap, or nothing. */
+enum worth {
+        WORTH_ANSWER,
+        WORTH_STOPGAP,
+        WORTH_NOTHING,
+};
+
+/* One request being judged. */
+struct question {
+        const struct token_request *request;
+        struct grant_key key;
+        struct text scope;
+        size_t client;
+        enum audience audience;
+        uint64_t now_ms;
+        struct cache_entry *entry; /* NULL: none */
+        enum worth worth;
+};
+
+/* Client, rights, token URL and scope: what is settled before memory is looked at; then the key,
+ * which borrows `buffer`. 0 or a reason. */
+int broker_judge_request(struct broker *broker, const struct peer *peer, struct question *question,
+                         uint8_t buffer[static GRANT_KEY_MAX_BYTES]);
+
+/* What the entry is worth to the request, and in *ret_status why it is no better. *ret_reported:
+ * the request says that an API refused this very token. */
+enum worth broker_entry_worth(const struct broker *broker, const struct question *question,
+                              enum cache_status *ret_status, bool *ret_reported);
+
+/* A remembered refusal of this grant, or of its scope for any subject; else REASON_NONE. */
+enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
+                                      uint64_t *ret_left_ms);
+
+/* Why nothing may be asked of the issuer for this request just now, nor `flight` (NULL: there is
+ * none) joined, and for how long that will be so; REASON_NONE: it may. */
+enum reason broker_blocked(struct broker *broker, const struct question *question,
+                           const struct flight *flight, uint64_t *ret_left_ms);
+
+/* Evenly spread over all values; the same sequence for the same hash key. */
+uint32_t broker_random(struct broker *broker);
+
+struct freshness_limits broker_freshness_limits(const struct broker *broker);
+enum freshness broker_freshness(const struct broker *broker, const struct token *token,
+                                uint64_t now_ms);
+
+/* NULL: the client has no token URL for the audience. */
+struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience);
+
+static inline struct issuer *broker_issuer_of_flight(struct broker *broker,
+                                                     const struct flight *flight)
+{
+        return broker_issuer_of(broker, flight->client, flight->audience);
+}
+
+/* The index of the client with this identity. */
+size_t broker_client_of(const struct broker *broker, uint64_t identity);
+
+/* Puts a token into a reply; `detail` as there. */
+void broker_reply_token(struct reply *reply, struct token *token, enum reason detail,
+                        uint64_t now_ms);
+
+/* Puts a reason into a reply, with `left_ms` (0: as the reason has it) as Retry-After. */
+void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms);
+
+/* Begins a flight in the queue of its issuer. `refresh`: behind the callers' backs. The client's
+ * hold and the limits were looked at before. 0 or -ENOMEM. */
+int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
+                        size_t client, enum audience audience, bool refresh, uint64_t now_ms);
+
+/* Moves what may start from the queues to `starts`. */
+void broker_start_flights(struct broker *broker, uint64_t now_ms);
+
+/* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
+void broker_refresh(struct broker *broker, struct grant_key key, uint64_t now_ms);
+
+/* Ends the waiting of a waiter whose reply is complete. */
+void broker_release_waiter(struct broker *broker, struct waiter *waiter);
+
+/* Answers every waiter of a flight to which no new token came: with the old one if the waiter may
+ * have it and it lives, else with the reason. */
+void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
+                         uint64_t left_ms, uint64_t now_ms);
+
+/* Ends a flight that is in no list and has no waiters; `placed`: it holds a place at its issuer. */
+void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms);
+
+/* The fetch of a flight says nothing about its issuer: if it was the probe, its place is free. */
+void broker_free_probe(struct broker *broker, const struct flight *flight);
+
+/* Answers and ends the flights that queue at an issuer whose breaker stays open for longer than
+ * their callers can wait. */
+void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms);
+
+/* Answers and ends all flights of a client that are not under way. */
+void broker_give_up_client(struct broker *broker, size_t client, enum reason reason,
+                           uint64_t left_ms, uint64_t now_ms);
+
+/* Returns for how long callers who have no token are kept from asking again. */
+uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, enum reason reason,
+                                 uint64_t now_ms);
+
+/* Puts a flight that is in no list, and holds a place, off until its client's secrets were read. */
+void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t now_ms);
+
+/* Drops a flight without waiters, unless it is under way or about to be. */
+void broker_drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms);
+
+/* Drops a flight that nobody waits for any more, where it is not under way. */
+void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms);

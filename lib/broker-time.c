@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What the clock brings: callers whose time is up, tokens at their refresh point or past their end,
+ * flights to be tried again, breakers that become half-open; and the end of everything.
+ */
+
+#include "broker.h"
+
+#include "broker-private.h"
+
+/* How many entries one broker_tick() looks at. */
+#define TICK_ENTRIES_MAX 256
+
+/* Entries come due on whole seconds, so that a full cache does not wake the loop for each. */
+#define ENTRY_GRAIN_MS 1000
+
+/* The time of day may run ahead by so much between two ticks before it counts as a leap. */
+#define LEAP_MIN_MS 60000
+
+static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_ms)
+{
+        struct flight *flight = waiter->flight;
+        struct cache_entry *old = NULL;
+
+        if (waiter->has_fallback) {
+                old = cache_lookup(&broker->cache, flight->key, now_ms);
+                waiter->has_fallback = false;
+                if (!old && waiter->gives_up_at_ms > now_ms) {
+                        /* It was evicted or has ended: this caller waits like any other. */
+                        (void)timerheap_set(&broker->deadlines, &waiter->deadline,
+                                            waiter->gives_up_at_ms);
+                        return;
+                }
+        }
+        if (old) {
+                old->used = true;
+                broker->counters.served_old++;
+                broker_reply_token(&waiter->reply, old->token, REASON_REQUEST_TIMEOUT, now_ms);
+        } else {
+                broker->counters.timed_out++;
+                broker_reply_reason(&waiter->reply, REASON_REQUEST_TIMEOUT, 0);
+        }
+        broker_release_waiter(broker, waiter);
+        broker_drop_if_unwanted(broker, flight, now_ms);
+}
+
+static void end_pauses(struct broker *broker, uint64_t now_ms)
+{
+        struct timer *timer;
+
+        while ((timer = timerheap_pop(&broker->pauses, now_ms))) {
+                struct flight *flight = list_entry(timer, struct flight, pause);
+
+                list_unlink(&flight->link);
+                flight->queued_at_ms = now_ms;
+                issuer_requeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight,
+                               now_ms);
+        }
+}
+
+/* A paused virtual machine stops the clock that lifetimes are measured by, and not the issuer's:
+ * when the time of day has run ahead, no token can be sure of its refresh point. */
+static void watch_wall_clock(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
+{
+        const int64_t ahead_ms = wall_ms - (int64_t)now_ms;
+
+        if (broker->wall_known && ahead_ms - broker->wall_ahead_ms > LEAP_MIN_MS)
+                broker->due_since_ms = now_ms;
+        broker->wall_known = true;
+        broker->wall_ahead_ms = ahead_ms;
+}
+
+void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
+{
+        enum cache_event event = CACHE_EVENT_EXPIRED;
+        struct cache_entry *entry = NULL;
+        struct timer *timer;
+
+        watch_wall_clock(broker, now_ms, wall_ms);
+        while ((timer = timerheap_pop(&broker->deadlines, now_ms)))
+                time_out(broker, list_entry(timer, struct waiter, deadline), now_ms);
+        end_pauses(broker, now_ms);
+        issuers_tick(&broker->issuers, now_ms);
+        for (int i = 0; i < TICK_ENTRIES_MAX && event != CACHE_EVENT_NONE; i++) {
+                event = cache_next_event(&broker->cache, now_ms, &entry);
+                if (event == CACHE_EVENT_DUE && entry->used)
+                        broker_refresh(broker, cache_entry_key(entry), now_ms);
+        }
+        broker_start_flights(broker, now_ms);
+}
+
+uint64_t broker_next_tick_ms(const struct broker *broker)
+{
+        const uint64_t times_ms[] = {
+                timerheap_next_ms(&broker->deadlines),
+                timerheap_next_ms(&broker->pauses),
+                issuers_next_tick_ms(&broker->issuers),
+        };
+        uint64_t next_ms = cache_next_event_ms(&broker->cache);
+
+        if (next_ms != TIMERHEAP_NEVER)
+                next_ms = (next_ms / ENTRY_GRAIN_MS + 1) * ENTRY_GRAIN_MS;
+        for (size_t i = 0; i < sizeof(times_ms) / sizeof(times_ms[0]); i++)
+                if (times_ms[i] < next_ms)
+                        next_ms = times_ms[i];
+        return next_ms;
+}
+
+void broker_drain(struct broker *broker, uint64_t now_ms)
+{
+        broker->draining = true;
+        for (size_t i = 0; i < broker->issuers.n; i++) {
+                list_for_each_safe (link, &broker->issuers.all[i].refreshes)
+                        broker_drop_unsent(broker, list_entry(link, struct flight, link), now_ms);
+        }
+}
+
+bool broker_is_idle(const struct broker *broker)
+{
+        return broker->flights.n_flights == 0 && list_empty(&broker->replies);
+}
+
+void broker_abort(struct broker *broker, uint64_t now_ms)
+{
+        broker_drain(broker, now_ms);
+        for (size_t i = 0; i < broker->settings->n_clients; i++)
+                broker_give_up_client(broker, i, REASON_SHUTTING_DOWN, 0, now_ms);
+        list_for_each_safe (link, &broker->running) {
+                struct flight *flight = list_entry(link, struct flight, link);
+
+                broker_fail_waiters(broker, flight, REASON_SHUTTING_DOWN, 0, now_ms);
+                broker_free_probe(broker, flight);
+                issuer_finish(&broker->issuers, broker_issuer_of_flight(broker, flight), now_ms);
+                flight->state = FLIGHT_CANCELLED;
+                list_unlink(link);
+                list_push_back(&broker->cancels, link);
+        }
+}
