@@ -135,6 +135,23 @@ static int handle_v1_token(struct api *api, struct api_call *call, uint64_t now_
         return error_trace(ask(api, call, r, now_ms));
 }
 
+static int handle_v1_explain(struct api *api, struct api_call *call, uint64_t now_ms)
+{
+        struct explanation explanation;
+        int r;
+
+        r = request_parse(&call->request, call->query, strlen(call->query), REQUEST_QUERY);
+        if (r == 0 && call->headers.authorization)
+                r = request_authorization(&call->request, call->headers.authorization);
+        if (r)
+                return error_trace(answer_error(call, reason_of_error(r)));
+        broker_explain(api->broker, &call->request, call->peer, now_ms, &explanation);
+        if (explanation.refused)
+                return error_trace(answer_error(call, explanation.refused));
+        r = render_explanation(&call->response, &explanation);
+        return r ? error_trace(r) : API_ANSWER;
+}
+
 static int handle_healthz(struct api *api, struct api_call *call, uint64_t now_ms)
 {
         const int r = render_health(&call->response, 200, "ok");
@@ -165,6 +182,7 @@ static int handle_metadata(struct api *api, struct api_call *call, uint64_t now_
 static const struct api_route routes[] = {
         {"/oauth2/token", "POST", false, true, handle_oauth2_token},
         {"/v1/token", "GET", true, false, handle_v1_token},
+        {"/v1/explain", "GET", false, false, handle_v1_explain},
         {"/healthz", "GET", false, false, handle_healthz},
         {"/readyz", "GET", false, false, handle_readyz},
         {"/.well-known/oauth-authorization-server", "GET", false, false, handle_metadata},

@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The arrays of the configuration (clients, secrets) have the indices of the list in the file, also
- * where an entry is full of mistakes: so an entry's line is found by its index. What is missing in
- * such an entry is NULL; the whole configuration is thrown away in the end.
+ * The arrays of the configuration (clients, secrets, tls) have the order of the list in the file,
+ * also where an entry is full of mistakes: so an entry's line is found by its index. What is
+ * missing in such an entry is NULL; the whole configuration is thrown away in the end.
+ *
+ * The options of the current secret and those of the next one are read by the same functions: the
+ * name that an option has in the file tells which of the two it is about.
  *
  * Values that are, or may have been mistaken for, a secret are not shown in messages: URLs (which
- * could hold a password) and everything that is named client_secret….
+ * could hold a password), key_file and everything that is named client_secret….
  */
 
 #include "config-clients.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "../lib/error.h"
 #include "../lib/request.h"
 #include "config-text.h"
+#include "config-url.h"
 #include "secrets.h"
 
 #define CLIENTS_MAX         1000
 #define NAME_MAX_BYTES      64
 #define CLIENT_ID_MAX_BYTES 255
-#define URL_MAX_BYTES       2048
 #define CREDENTIAL_MAX      255
+#define NEXT                "next_" /* begins the options of the next secret */
 
 /* What an entry is read into. */
 struct entry {
         struct client_settings client;
-        struct secret_source source; /* line 0: none was found yet */
+        struct secret_source sources[2]; /* the current one, the next one */
+        struct client_tls tls;
 };
 
 static bool is_name(const char *value)
@@ -48,70 +50,6 @@ static bool is_client_id(const char *value)
         size_t size = strlen(value);
 
         return size >= 1 && size <= CLIENT_ID_MAX_BYTES && config_reader_is_printable(value);
-}
-
-/* 127.0.0.0/8 or ::1, written as an address. `host` is as curl tells it: IPv6 in brackets. */
-static bool is_loopback(const char *host)
-{
-        struct in_addr address;
-
-        if (strcmp(host, "[::1]") == 0)
-                return true;
-        return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
-}
-
-static bool has_part(CURLU *url, CURLUPart part)
-{
-        char *value = NULL;
-        CURLUcode r;
-
-        r = curl_url_get(url, part, &value, 0);
-        curl_free(value);
-        return r == CURLUE_OK;
-}
-
-static bool is_host_allowed(CURLU *url, bool is_https)
-{
-        char *host = NULL;
-        bool allowed;
-
-        if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK)
-                return false;
-        allowed = is_https || is_loopback(host);
-        curl_free(host);
-        return allowed;
-}
-
-/*
- * What curl will take the URL apart into when it is used is what is judged. Curl is generous (one
- * slash or three, a backslash in the user's name, port 0); the text is held to the plain form
- * first.
- */
-static bool is_url(const char *value)
-{
-        bool is_https = strncasecmp(value, "https://", 8) == 0;
-        bool is_http = strncasecmp(value, "http://", 7) == 0;
-        CURLU *url;
-        bool good;
-
-        if ((!is_https && !is_http) || strlen(value) > URL_MAX_BYTES ||
-            !config_reader_is_printable(value) || strpbrk(value, " \\#\"<>") ||
-            value[is_https ? 8 : 7] == '/')
-                return false;
-
-        url = curl_url();
-        good = url && curl_url_set(url, CURLUPART_URL, value, 0) == CURLUE_OK &&
-               !has_part(url, CURLUPART_USER) && !has_part(url, CURLUPART_PASSWORD) &&
-               is_host_allowed(url, is_https);
-        if (good) {
-                char *port = NULL;
-
-                if (curl_url_get(url, CURLUPART_PORT, &port, 0) == CURLUE_OK)
-                        good = strspn(port, "0") != strlen(port);
-                curl_free(port);
-        }
-        curl_url_cleanup(url);
-        return good;
 }
 
 static bool is_credential(const char *value)
@@ -134,35 +72,43 @@ static bool is_scope(const char *value)
         return scope_canonicalise(copy, &size) == 0;
 }
 
-/* Notes which secret source an entry has. *ret_first: it is the first one. */
-static int begin_source(struct config_reader *reader, config_setting_t *setting,
-                        struct secret_source *source, enum secret_kind kind, bool *ret_first)
+/*
+ * Notes where a secret of an entry is from: *ret_source is the current one or the next one, as the
+ * option's name says. NULL: it had one before, and a mistake was noted.
+ */
+static int begin_source(struct config_reader *reader, config_setting_t *setting, void *target,
+                        enum secret_kind kind, struct secret_source **ret_source)
 {
+        const char *name = config_setting_name(setting);
+        bool is_next = strncmp(name, NEXT, strlen(NEXT)) == 0;
+        struct secret_source *source = &((struct entry *)target)->sources[is_next];
+        const char *prefix = is_next ? NEXT : "";
         int line = (int)config_setting_source_line(setting);
 
-        *ret_first = source->line == 0;
-        if (!*ret_first)
+        *ret_source = NULL;
+        if (source->kind != SECRET_KIND_NONE)
                 return config_mistakes_add(
                         &reader->mistakes, line,
-                        "'%s' is one secret too many: line %d names one, and exactly one of "
-                        "'client_secret_file', 'client_secret_credential' and 'client_secret' is "
-                        "expected",
-                        config_setting_name(setting), source->line);
+                        "'%s' is one secret too many: line %d names one, and %s one of "
+                        "'%sclient_secret_file', '%sclient_secret_credential' and "
+                        "'%sclient_secret' is expected",
+                        name, source->line, is_next ? "at most" : "exactly", prefix, prefix,
+                        prefix);
         source->kind = kind;
         source->line = line;
+        *ret_source = source;
         return 0;
 }
 
 static int read_inline(struct config_reader *reader, config_setting_t *setting, void *target)
 {
         struct config_word *word = config_text_word(setting);
-        struct secret_source *source = &((struct entry *)target)->source;
+        struct secret_source *source;
         const char *fault;
-        bool first;
         int r;
 
-        r = begin_source(reader, setting, source, SECRET_KIND_INLINE, &first);
-        if (r || !first)
+        r = begin_source(reader, setting, target, SECRET_KIND_INLINE, &source);
+        if (r || !source)
                 return error_trace(r);
         if (!word || !word->is_secret)
                 return config_reader_reject(reader, setting, true, "a string");
@@ -185,13 +131,12 @@ static int read_inline(struct config_reader *reader, config_setting_t *setting, 
 static int read_where(struct config_reader *reader, config_setting_t *setting, void *target,
                       enum secret_kind kind, const struct config_option *option)
 {
-        struct secret_source *source = &((struct entry *)target)->source;
+        struct secret_source *source;
         const char *value;
-        bool first;
         int r;
 
-        r = begin_source(reader, setting, source, kind, &first);
-        if (r || !first)
+        r = begin_source(reader, setting, target, kind, &source);
+        if (r || !source)
                 return error_trace(r);
         r = config_reader_string(reader, setting, option, &value);
         if (r || !value)
@@ -218,6 +163,9 @@ static int read_credential(struct config_reader *reader, config_setting_t *setti
         return read_where(reader, setting, target, SECRET_KIND_CREDENTIAL, &option);
 }
 
+#define DATE_MIN "2000-01-01"
+#define DATE_MAX "2999-12-31"
+
 #define URL_EXPECTATION \
         "an https:// URL without user, password or fragment (http:// only to 127.0.0.1 or [::1])"
 
@@ -229,12 +177,23 @@ static const struct config_option entry_options[] = {
         {"client_secret", CONFIG_KIND_OTHER, .read = read_inline},
         {"client_secret_file", CONFIG_KIND_OTHER, .read = read_file},
         {"client_secret_credential", CONFIG_KIND_OTHER, .read = read_credential},
+        {"client_secret_expires", CONFIG_KIND_DATE,
+         CONFIG_FIELD(struct entry, client.secret_expires_s[0]), DATE_MIN, DATE_MAX, .quiet = true},
+        {"next_client_secret", CONFIG_KIND_OTHER, .read = read_inline},
+        {"next_client_secret_file", CONFIG_KIND_OTHER, .read = read_file},
+        {"next_client_secret_credential", CONFIG_KIND_OTHER, .read = read_credential},
+        {"next_client_secret_expires", CONFIG_KIND_DATE,
+         CONFIG_FIELD(struct entry, client.secret_expires_s[1]), DATE_MIN, DATE_MAX, .quiet = true},
+        {"cert_file", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, tls.cert_file),
+         .check = config_reader_is_path, .expected = "an absolute path"},
+        {"key_file", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, tls.key_file),
+         .check = config_reader_is_path, .expected = "an absolute path", .quiet = true},
         {"user_token_url", CONFIG_KIND_STRING,
-         CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_USER]), .check = is_url,
-         .expected = URL_EXPECTATION, .quiet = true},
+         CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_USER]),
+         .check = config_url_is_token_url, .expected = URL_EXPECTATION, .quiet = true},
         {"customer_token_url", CONFIG_KIND_STRING,
-         CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_CUSTOMER]), .check = is_url,
-         .expected = URL_EXPECTATION, .quiet = true},
+         CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_CUSTOMER]),
+         .check = config_url_is_token_url, .expected = URL_EXPECTATION, .quiet = true},
         {"default_scope", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.default_scope),
          .check = is_scope,
          .expected = "scope values (RFC 6749, section 3.3) with single spaces between them"},
@@ -257,6 +216,16 @@ static int require(struct config_reader *reader, config_setting_t *setting, cons
                                    "an entry of 'clients' needs '%s'", name);
 }
 
+/* An option that means nothing without another one. */
+static int require_with(struct config_reader *reader, config_setting_t *setting, const char *name,
+                        const char *needed)
+{
+        if (!config_setting_get_member(setting, name) || config_setting_get_member(setting, needed))
+                return 0;
+        return config_mistakes_add(&reader->mistakes, config_reader_line(setting, name),
+                                   "'%s' needs '%s' beside it", name, needed);
+}
+
 static int check_complete(struct config_reader *reader, config_setting_t *setting,
                           const struct entry *entry)
 {
@@ -266,7 +235,7 @@ static int check_complete(struct config_reader *reader, config_setting_t *settin
         r = require(reader, setting, "name");
         if (!r)
                 r = require(reader, setting, "client_id");
-        if (!r && entry->source.line == 0)
+        if (!r && entry->sources[0].kind == SECRET_KIND_NONE)
                 r = config_mistakes_add(&reader->mistakes, line,
                                         "an entry of 'clients' needs one of 'client_secret_file', "
                                         "'client_secret_credential' and 'client_secret'");
@@ -275,6 +244,18 @@ static int check_complete(struct config_reader *reader, config_setting_t *settin
                 r = config_mistakes_add(&reader->mistakes, line,
                                         "an entry of 'clients' needs 'user_token_url', "
                                         "'customer_token_url' or both");
+        if (!r && entry->sources[1].kind == SECRET_KIND_NONE &&
+            config_setting_get_member(setting, "next_client_secret_expires"))
+                r = config_mistakes_add(&reader->mistakes,
+                                        config_reader_line(setting, "next_client_secret_expires"),
+                                        "'next_client_secret_expires' needs a next secret: one of "
+                                        "'next_client_secret_file', "
+                                        "'next_client_secret_credential' and "
+                                        "'next_client_secret'");
+        if (!r)
+                r = require_with(reader, setting, "cert_file", "key_file");
+        if (!r)
+                r = require_with(reader, setting, "key_file", "cert_file");
         return error_trace(r);
 }
 
@@ -292,6 +273,7 @@ static int read_entry(struct config_reader *reader, config_setting_t *setting, s
                 (void)scope_canonicalise(entry->client.default_scope, &size); /* was tried before */
                 entry->client.default_scope[size] = '\0';
         }
+        entry->tls.line = config_reader_line(setting, "key_file");
         entry->client.identity = next_identity();
         return check_complete(reader, setting, entry);
 }
@@ -347,16 +329,20 @@ int config_clients_read(struct config_reader *reader, config_setting_t *setting,
         if (r || n == 0)
                 return error_trace(r);
         config->settings.clients = calloc(n, sizeof(*config->settings.clients));
-        config->secrets = calloc(n, sizeof(*config->secrets));
-        if (!config->settings.clients || !config->secrets)
+        config->secrets = calloc(n, 2 * sizeof(*config->secrets));
+        config->tls = calloc(n, sizeof(*config->tls));
+        if (!config->settings.clients || !config->secrets || !config->tls)
                 return error_trace(-ENOMEM);
 
         for (size_t i = 0; i < n; i++) {
-                struct entry entry = {.source.value = SECRET_INIT(SECRETS_MAX_BYTES)};
+                struct entry entry = {.sources = {{.value = SECRET_INIT(SECRETS_MAX_BYTES)},
+                                                  {.value = SECRET_INIT(SECRETS_MAX_BYTES)}}};
 
                 r = read_entry(reader, config_setting_get_elem(setting, (unsigned int)i), &entry);
                 config->settings.clients[i] = entry.client;
-                config->secrets[i] = entry.source;
+                config->secrets[2 * i] = entry.sources[0];
+                config->secrets[2 * i + 1] = entry.sources[1];
+                config->tls[i] = entry.tls;
                 config->settings.n_clients++;
                 if (!r)
                         r = check_unique(reader, setting, config, i);

@@ -28,12 +28,13 @@ static const enum config_unit units[] = {
         [CONFIG_KIND_COUNT] = CONFIG_UNIT_COUNT,
         [CONFIG_KIND_SIZE] = CONFIG_UNIT_SIZE,
         [CONFIG_KIND_DURATION] = CONFIG_UNIT_DURATION,
+        [CONFIG_KIND_DATE] = CONFIG_UNIT_DATE,
 };
 
 static bool is_number(const struct config_option *option)
 {
         return option->kind == CONFIG_KIND_COUNT || option->kind == CONFIG_KIND_SIZE ||
-               option->kind == CONFIG_KIND_DURATION;
+               option->kind == CONFIG_KIND_DURATION || option->kind == CONFIG_KIND_DATE;
 }
 
 static int line_of(const config_setting_t *setting)
@@ -228,6 +229,10 @@ static int reject_number(struct config_reader *reader, config_setting_t *setting
         if (option->kind == CONFIG_KIND_COUNT)
                 (void)snprintf(expected, sizeof(expected), "a whole number from %s to %s",
                                option->min, option->max);
+        else if (option->kind == CONFIG_KIND_DATE)
+                (void)snprintf(expected, sizeof(expected),
+                               "a date in quotes, \"YYYY-MM-DD\", from \"%s\" to \"%s\"",
+                               option->min, option->max);
         else
                 (void)snprintf(expected, sizeof(expected),
                                "a %s in quotes from \"%s\" to \"%s\", such as \"%s\"",
@@ -279,7 +284,8 @@ static int read_option(struct config_reader *reader, config_setting_t *setting,
         switch (option->kind) {
         case CONFIG_KIND_COUNT:
         case CONFIG_KIND_SIZE:
-        case CONFIG_KIND_DURATION: return read_number(reader, setting, option, target);
+        case CONFIG_KIND_DURATION:
+        case CONFIG_KIND_DATE: return read_number(reader, setting, option, target);
         case CONFIG_KIND_CHOICE: return read_choice(reader, setting, option, target);
         case CONFIG_KIND_STRING: return read_string(reader, setting, option, target);
         case CONFIG_KIND_GROUP:

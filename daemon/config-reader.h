@@ -17,10 +17,12 @@ enum config_kind {
         CONFIG_KIND_COUNT = 1, /* a whole number without quotes; into size_t or uint64_t */
         CONFIG_KIND_SIZE,      /* a string, "256M"; the same, in bytes */
         CONFIG_KIND_DURATION,  /* a string, "30s"; the same, in milliseconds */
-        CONFIG_KIND_CHOICE,    /* a string of `choices`; its index, into an enum */
-        CONFIG_KIND_STRING,    /* a string that `check` accepts; into a char *, on the heap */
-        CONFIG_KIND_GROUP,     /* the options of `options`, into the same target */
-        CONFIG_KIND_OTHER,     /* whatever `read` makes of it */
+        CONFIG_KIND_DATE,   /* a string, "2027-11-01"; its beginning in UTC, into int64_t: seconds
+                               since 1970 */
+        CONFIG_KIND_CHOICE, /* a string of `choices`; its index, into an enum */
+        CONFIG_KIND_STRING, /* a string that `check` accepts; into a char *, on the heap */
+        CONFIG_KIND_GROUP,  /* the options of `options`, into the same target */
+        CONFIG_KIND_OTHER,  /* whatever `read` makes of it */
 };
 
 struct config_reader;

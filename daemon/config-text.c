@@ -27,7 +27,7 @@
 #define TEXT_WORDS_MIN 32
 
 /* Options whose strings libconfig never sees. */
-static const char *const secret_names[] = {"client_secret"};
+static const char *const secret_names[] = {"client_secret", "next_client_secret"};
 
 struct lexer {
         const char *in;

@@ -26,9 +26,11 @@
 #include "config-mistakes.h"
 #include "config-reader.h"
 #include "config-text.h"
+#include "config-url.h"
 #include "secrets.h"
 
-#define FILE_MAX_BYTES ((size_t)1024 * 1024)
+#define FILE_MAX_BYTES     ((size_t)1024 * 1024)
+#define NO_PROXY_MAX_BYTES 4096
 
 #define FIELD(member) CONFIG_FIELD(struct config, member)
 
@@ -42,6 +44,15 @@ static const struct config_option cache_options[] = {
         {.name = NULL},
 };
 
+/* Nothing but what libcurl could make something of; what it is, libcurl judges. */
+static bool is_host_list(const char *value)
+{
+        size_t size = strlen(value);
+
+        return size <= NO_PROXY_MAX_BYTES && config_reader_is_printable(value) &&
+               (size == 0 || (value[0] != ' ' && value[size - 1] != ' '));
+}
+
 static const struct config_option upstream_options[] = {
         {"connect_timeout", CONFIG_KIND_DURATION, FIELD(upstream.connect_timeout_ms), "100ms", "1m",
          "5s", .at_most = "timeout"},
@@ -52,6 +63,13 @@ static const struct config_option upstream_options[] = {
          "10000", "128"},
         {"ca_file", CONFIG_KIND_STRING, FIELD(upstream.ca_file), .check = config_reader_is_path,
          .expected = "an absolute path"},
+        {"proxy", CONFIG_KIND_STRING, FIELD(upstream.proxy), .check = config_url_is_proxy,
+         .expected = "an http:// or https:// URL of a host and a port, without user, password, "
+                     "path, query or fragment, or \"\" for none",
+         .quiet = true},
+        {"no_proxy", CONFIG_KIND_STRING, FIELD(upstream.no_proxy), .check = is_host_list,
+         .expected = "hosts, domains and networks with commas between them, such as "
+                     "\"localhost,.example.com,10.0.0.0/8\", or \"\" for none"},
         {.name = NULL},
 };
 
@@ -61,12 +79,13 @@ static const struct config_option limits_options[] = {
         {"max_waiters_per_flight", CONFIG_KIND_COUNT, FIELD(settings.max_waiters_per_flight), "1",
          "1000000", "4096", .at_most = "max_waiters"},
         {"max_flights", CONFIG_KIND_COUNT, FIELD(settings.max_flights), "1", "100000", "1024"},
+        {"max_memories", CONFIG_KIND_COUNT, FIELD(settings.max_memories), "1", "1000000", "10000"},
         {"max_token_size", CONFIG_KIND_SIZE, FIELD(settings.max_token_bytes), "1K", "1M", "16K",
          .at_most = "max_response_size"},
         {"max_response_size", CONFIG_KIND_SIZE, FIELD(upstream.max_response_bytes), "4K", "1M",
          "1M"},
-        {"header_timeout", CONFIG_KIND_DURATION, FIELD(header_timeout_ms), "1s", "1m", "10s"},
-        {"idle_timeout", CONFIG_KIND_DURATION, FIELD(idle_timeout_ms), "1s", "1h", "60s"},
+        {"header_timeout", CONFIG_KIND_DURATION, FIELD(header_timeout_ms), "100ms", "1m", "10s"},
+        {"idle_timeout", CONFIG_KIND_DURATION, FIELD(idle_timeout_ms), "100ms", "1h", "60s"},
         {.name = NULL},
 };
 
@@ -95,6 +114,7 @@ static int read_tree(struct config_reader *reader, config_setting_t *root, struc
         r = config_reader_group(reader, root, options, config);
         if (r)
                 return error_trace(r);
+        config->settings.upstream_timeout_ms = config->upstream.timeout_ms;
         if (!config_setting_get_member(root, "clients")) {
                 r = config_mistakes_add(&reader->mistakes, 0,
                                         "there are no 'clients': at least one client application "
@@ -266,19 +286,30 @@ static void client_deinit(struct client_settings *client)
         free(client->default_scope);
 }
 
+static void source_deinit(struct secret_source *source)
+{
+        free(source->where);
+        secret_deinit(&source->value);
+}
+
 void config_free(struct config *config)
 {
         if (!config)
                 return;
         for (size_t i = 0; i < config->settings.n_clients; i++) {
                 client_deinit(&config->settings.clients[i]);
-                free(config->secrets[i].where);
-                secret_deinit(&config->secrets[i].value);
+                source_deinit(&config->secrets[2 * i]);
+                source_deinit(&config->secrets[2 * i + 1]);
+                free(config->tls[i].cert_file);
+                free(config->tls[i].key_file);
         }
         free(config->settings.clients);
         free(config->secrets);
+        free(config->tls);
         free(config->listeners);
         free(config->upstream.ca_file);
+        free(config->upstream.proxy);
+        free(config->upstream.no_proxy);
         free(config->path);
         free(config);
 }

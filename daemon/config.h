@@ -24,23 +24,33 @@ struct listener_config {
 };
 
 enum secret_kind {
-        SECRET_KIND_INLINE,     /* client_secret */
-        SECRET_KIND_FILE,       /* client_secret_file */
-        SECRET_KIND_CREDENTIAL, /* client_secret_credential */
+        SECRET_KIND_NONE,       /* there is none, as mostly of next secrets */
+        SECRET_KIND_INLINE,     /* client_secret, next_client_secret */
+        SECRET_KIND_FILE,       /* client_secret_file, next_… */
+        SECRET_KIND_CREDENTIAL, /* client_secret_credential, next_… */
 };
 
-/* Where one client's secret comes from. */
+/* Where one secret of a client comes from. */
 struct secret_source {
         enum secret_kind kind;
-        char *where; /* owned; absolute path, or name of a systemd credential; NULL if inline */
+        char *where;         /* owned; absolute path, or name of a systemd credential; else NULL */
         struct secret value; /* inline only */
-        int line;            /* where the file says so, for messages */
+        int line;            /* where the file says so, for messages; 0: there is none */
+};
+
+/* What a client proves itself with to a token URL that asks for a certificate: both or neither. */
+struct client_tls {
+        char *cert_file; /* owned; absolute path (PEM); NULL: none */
+        char *key_file;  /* owned; absolute path (PEM) of a file that secrets_check_path() judges */
+        int line;        /* where the file names the key, for messages */
 };
 
 struct upstream_config {
         uint64_t connect_timeout_ms;
         uint64_t timeout_ms; /* of a whole request to the issuer, connecting included */
         char *ca_file;       /* owned; NULL: the system's store */
+        char *proxy;         /* owned; NULL: as the environment says; "": none */
+        char *no_proxy;      /* owned; NULL: as the environment says; hosts that need no proxy */
         size_t max_response_bytes;
 };
 
@@ -54,7 +64,10 @@ enum log_level {
 struct config {
         char *path; /* owned; the file it was read from */
         struct settings settings;
-        struct secret_source *secrets;     /* owned; one per settings.clients, same order */
+        /* Owned; two per settings.clients: [2 * i] is the current one of clients[i], [2 * i + 1]
+         * the next one, or none. */
+        struct secret_source *secrets;
+        struct client_tls *tls;            /* owned; one per settings.clients, same order */
         struct listener_config *listeners; /* owned; at least one */
         size_t n_listeners;
         struct upstream_config upstream;

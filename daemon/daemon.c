@@ -25,10 +25,10 @@
 
 #include "../lib/broker.h"
 #include "../lib/error.h"
+#include "keeper.h"
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
-#include "secrets.h"
 #include "server.h"
 #include "upstream.h"
 
@@ -57,6 +57,7 @@ struct daemon {
         struct loop loop;
         struct loop_source signals;
         struct broker *broker;
+        struct keeper keeper;
         struct upstream upstream;
         struct api api;
         struct server server;
@@ -100,18 +101,62 @@ static void take_fetch_ends(struct daemon *daemon)
 
         while (upstream_next(&daemon->upstream, &end)) {
                 log_fetch_end(daemon, &end);
-                broker_fetch_done(daemon->broker, end.flight, &end.result, daemon->loop.now_ms);
+                broker_fetch_done(daemon->broker, end.flight, &end.result, daemon->loop.now_ms,
+                                  daemon->loop.wall_ms / 1000);
                 upstream_release(&daemon->upstream, &end);
         }
+}
+
+/* Whether everybody who waits for a flight has hung up. */
+static bool is_deserted(struct flight *flight)
+{
+        struct waiter *waiter = NULL;
+
+        while ((waiter = broker_next_waiter(flight, waiter)))
+                if (!server_caller_is_gone(waiter))
+                        return false;
+        return true;
 }
 
 static void start_fetch(struct daemon *daemon, struct command *command)
 {
         const struct fetch_result failed = {.transport = REASON_OUT_OF_MEMORY};
 
+        if (command->waited && is_deserted(command->flight)) {
+                secret_deinit(&command->form);
+                broker_fetch_dropped(daemon->broker, command->flight, daemon->loop.now_ms);
+                return;
+        }
         if (upstream_start(&daemon->upstream, command->flight, command->client, command->url,
-                           &command->form) < 0)
-                broker_fetch_done(daemon->broker, command->flight, &failed, daemon->loop.now_ms);
+                           &daemon->config->tls[command->client_index], &command->form) < 0)
+                broker_fetch_done(daemon->broker, command->flight, &failed, daemon->loop.now_ms,
+                                  daemon->loop.wall_ms / 1000);
+}
+
+static void log_note(const struct note *note)
+{
+        switch (note->kind) {
+        case NOTE_BREAKER_OPENED:
+                log_warning("%s: too many failures (%s); asking nothing for %" PRIu64 " ms, tokens "
+                            "in memory are served",
+                            note->url, reason_info(note->reason)->code, note->for_ms);
+                break;
+        case NOTE_ISSUER_HOLDS:
+                log_warning("%s: the issuer asks for fewer requests; asking nothing for %" PRIu64
+                            " ms, tokens in memory are served",
+                            note->url, note->for_ms);
+                break;
+        case NOTE_ISSUER_WELL: log_info("%s: the issuer answers again", note->url); break;
+        case NOTE_CLIENT_HELD:
+                log_error("client '%s': the issuer refuses its client secret (%s); asking nothing "
+                          "with it for %" PRIu64 " ms or until it changes, tokens in memory are "
+                          "served",
+                          note->client, reason_info(note->reason)->code, note->for_ms);
+                break;
+        case NOTE_CLIENT_WELL:
+                log_info("client '%s': the issuer accepts its client secret again", note->client);
+                break;
+        }
 }
 
 /* What was carried out may have more to do in libmicrohttpd, so another turn follows soon. */
@@ -124,6 +169,10 @@ static void carry_out_commands(struct daemon *daemon)
                 switch (command.kind) {
                 case COMMAND_FETCH: start_fetch(daemon, &command); break;
                 case COMMAND_CANCEL: upstream_cancel(&daemon->upstream, command.flight); break;
+                case COMMAND_READ_SECRETS:
+                        keeper_read_again(&daemon->keeper, command.client_index);
+                        break;
+                case COMMAND_NOTE: log_note(&command.note); break;
                 case COMMAND_REPLY: server_resume(&daemon->server, command.waiter); break;
                 }
                 n++;
@@ -140,7 +189,7 @@ static void begin_drain(struct daemon *daemon)
         daemon->api.draining = true;
         listeners_deinit(&daemon->listeners);
         server_close_connections(&daemon->server);
-        broker_drain(daemon->broker);
+        broker_drain(daemon->broker, daemon->loop.now_ms);
 }
 
 static void begin_flush(struct daemon *daemon)
@@ -189,6 +238,7 @@ static uint64_t next_turn_ms(struct daemon *daemon)
                 return daemon->loop.now_ms;
         next_ms = earlier(next_ms, broker_next_tick_ms(daemon->broker));
         next_ms = earlier(next_ms, daemon->upstream.timer_ms);
+        next_ms = earlier(next_ms, keeper_next_tick_ms(&daemon->keeper));
         next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
         if (daemon->phase != PHASE_SERVING)
                 next_ms = earlier(next_ms, daemon->phase_until_ms);
@@ -205,7 +255,8 @@ static int run(struct daemon *daemon)
                         return error_trace(r);
                 upstream_tick(&daemon->upstream);
                 take_fetch_ends(daemon);
-                broker_tick(daemon->broker, daemon->loop.now_ms);
+                broker_tick(daemon->broker, daemon->loop.now_ms, daemon->loop.wall_ms);
+                keeper_tick(&daemon->keeper);
                 listeners_tick(&daemon->listeners);
                 carry_out_commands(daemon);
                 server_tick(&daemon->server);
@@ -214,32 +265,6 @@ static int run(struct daemon *daemon)
                         update_phase(daemon);
         }
         return 0;
-}
-
-/* Reads every client's secret, and gives them to the broker unless that is NULL. All that is wrong
- * is said before it gives up. */
-static int read_secrets(const struct config *config, struct broker *broker)
-{
-        struct secret secret = SECRET_INIT(0);
-        int r, result = 0;
-
-        for (size_t i = 0; i < config->settings.n_clients; i++) {
-                r = secrets_read(&secret, &config->secrets[i], config->path,
-                                 config->settings.own_uid, stderr);
-                if (r < 0)
-                        return error_trace(r);
-                if (r)
-                        result = DAEMON_E_CONFIG;
-                else if (broker)
-                        broker_set_secret(broker, i, &secret);
-                secret_deinit(&secret);
-        }
-        return result;
-}
-
-int daemon_check(const struct config *config)
-{
-        return error_trace(read_secrets(config, NULL));
 }
 
 static int init_signals(struct daemon *daemon)
@@ -286,14 +311,17 @@ static void log_totals(const struct daemon *daemon)
 
         broker_get_counters(daemon->broker, &counters);
         log_info("stopped: requests=%" PRIu64 " hits=%" PRIu64 " misses=%" PRIu64
-                 " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64 " fetches=%" PRIu64
-                 " tokens=%" PRIu64 " refusals=%" PRIu64 " failures=%" PRIu64 " evicted=%" PRIu64
-                 " expired=%" PRIu64 " connections=%" PRIu64 " connections_refused=%" PRIu64
-                 " connections_cut=%" PRIu64,
+                 " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64
+                 " served_old=%" PRIu64 " blocked=%" PRIu64 " rejections=%" PRIu64
+                 " fetches=%" PRIu64 " refreshes=%" PRIu64 " retries=%" PRIu64 " dropped=%" PRIu64
+                 " tokens=%" PRIu64 " refusals=%" PRIu64 " holds=%" PRIu64 " failures=%" PRIu64
+                 " evicted=%" PRIu64 " expired=%" PRIu64 " connections=%" PRIu64
+                 " connections_refused=%" PRIu64 " connections_cut=%" PRIu64,
                  counters.requests, counters.hits, counters.misses, counters.coalesced,
-                 counters.refused, counters.timed_out, counters.fetches, counters.tokens,
-                 counters.refusals, counters.failures,
-                 counters.cache.evicted_entries + counters.cache.evicted_memory,
+                 counters.refused, counters.timed_out, counters.served_old, counters.blocked,
+                 counters.rejections, counters.fetches, counters.refreshes, counters.retries,
+                 counters.dropped, counters.tokens, counters.refusals, counters.holds,
+                 counters.failures, counters.cache.evicted_entries + counters.cache.evicted_memory,
                  counters.cache.expired, daemon->server.connections.accepted,
                  daemon->server.connections.refused, daemon->server.connections.cut);
 }
@@ -318,7 +346,9 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         if (r == 0)
                 r = broker_new(&daemon->broker, &config->settings, hash_key);
         if (r == 0)
-                r = read_secrets(config, daemon->broker);
+                r = keeper_init(&daemon->keeper, config, daemon->broker, &daemon->loop);
+        if (r == KEEPER_E_UNUSABLE)
+                return DAEMON_E_CONFIG;
         if (r == 0)
                 r = upstream_init(&daemon->upstream, &daemon->loop, &config->upstream,
                                   config->settings.max_in_flight_total);
@@ -351,10 +381,18 @@ static void daemon_deinit(struct daemon *daemon)
         listeners_deinit(&daemon->listeners);
         server_deinit(&daemon->server);
         upstream_deinit(&daemon->upstream);
+        keeper_deinit(&daemon->keeper);
         broker_free(daemon->broker);
         if (daemon->signals.fd >= 0)
                 close(daemon->signals.fd);
         loop_deinit(&daemon->loop);
+}
+
+int daemon_check(const struct config *config)
+{
+        const int r = keeper_check(config);
+
+        return r == KEEPER_E_UNUSABLE ? DAEMON_E_CONFIG : error_trace(r);
 }
 
 int daemon_run(const struct config *config)

@@ -35,6 +35,8 @@ void loop_update_time(struct loop *loop)
 
         clock_gettime(CLOCK_BOOTTIME, &ts);
         loop->now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        loop->wall_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 static int control(struct loop *loop, int operation, struct loop_source *source, uint32_t events)

@@ -23,6 +23,7 @@ struct loop_source {
 struct loop {
         int epoll_fd;
         uint64_t now_ms; /* CLOCK_BOOTTIME, read once a turn */
+        int64_t wall_ms; /* time of day since 1970, the same */
         struct epoll_event batch[LOOP_BATCH];
         int n_batch;
 };

@@ -76,9 +76,11 @@ static void render_cache_status(char out[RENDER_CACHE_STATUS_MAX_BYTES], const s
                 [CACHE_STATUS_FWD_REQUEST] = "fwd=request",
         };
 
-        (void)snprintf(out, RENDER_CACHE_STATUS_MAX_BYTES, "egain-tokend; %s%s; ttl=%" PRIu64,
-                       names[reply->cache_status], reply->collapsed ? "; collapsed" : "",
-                       reply->expires_in_s);
+        (void)snprintf(out, RENDER_CACHE_STATUS_MAX_BYTES,
+                       "egain-tokend; %s%s; ttl=%" PRIu64 "%s%s", names[reply->cache_status],
+                       reply->collapsed ? "; collapsed" : "", reply->expires_in_s,
+                       reply->detail ? "; detail=" : "",
+                       reply->detail ? reason_info(reply->detail)->code : "");
 }
 
 int render_token(struct response *ret, const struct reply *reply, bool bare)

@@ -5,10 +5,11 @@
 
 #include <stdbool.h>
 
+#include "../lib/broker.h"
 #include "../lib/reply.h"
 #include "../lib/secret.h"
 
-#define RENDER_CACHE_STATUS_MAX_BYTES 80
+#define RENDER_CACHE_STATUS_MAX_BYTES 128
 
 struct response {
         unsigned int status;
@@ -30,6 +31,9 @@ int render_token(struct response *ret, const struct reply *reply, bool bare);
 /* An error (RFC 6749 §5.2). `retry_after_s` and `allow` may be 0 and NULL. 0 or -ENOMEM. */
 int render_error(struct response *ret, enum reason reason, unsigned int retry_after_s,
                  const char *allow);
+
+/* What broker_explain() found, as JSON. 0 or -ENOMEM. */
+int render_explanation(struct response *ret, const struct explanation *explanation);
 
 /* {"status": …}. 0 or -ENOMEM. */
 int render_health(struct response *ret, unsigned int status, const char *text);

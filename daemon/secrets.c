@@ -2,8 +2,10 @@
 
 /*
  * A secret's file is opened first and judged then, by the descriptor that it is read through. It is
- * opened without waiting, so that a FIFO in its place cannot hold the daemon up. What the messages
- * tell of a secret is its fault and where it is from, never a byte of it.
+ * opened without waiting, so that a FIFO in its place cannot hold the daemon up. A file that
+ * libcurl will open by its name can only be judged in advance: whoever could put another one in its
+ * place then is whoever may write to its folder. What the messages tell of a secret is its fault
+ * and where it is from, never a byte of it.
  */
 
 #include "secrets.h"
@@ -69,6 +71,23 @@ int secrets_check_file(int fd, const char *path, uid_t own_uid, const char *pref
         return 0;
 }
 
+static int open_file(const char *path)
+{
+        return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
+int secrets_check_path(const char *path, uid_t own_uid, const char *prefix, FILE *errors)
+{
+        int fd, r;
+
+        fd = open_file(path);
+        if (fd < 0)
+                return refuse(errors, prefix, "%s cannot be opened: %s", path, strerror(errno));
+        r = secrets_check_file(fd, path, own_uid, prefix, errors);
+        close(fd);
+        return r;
+}
+
 /* Up to READ_MAX_BYTES bytes. 0 or a negative errno. */
 static int read_bytes(int fd, struct secret *bytes)
 {
@@ -107,7 +126,7 @@ static int read_file(struct secret *ret, const char *path, uid_t own_uid, const 
         const char *fault;
         int fd, r;
 
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        fd = open_file(path);
         if (fd < 0)
                 return refuse(errors, prefix, "the client secret in %s cannot be opened: %s", path,
                               strerror(errno));
@@ -168,10 +187,11 @@ int secrets_read(struct secret *ret, const struct secret_source *source, const c
                 return error_trace(-ENOMEM);
 
         switch (source->kind) {
+        case SECRET_KIND_NONE: secret_clear(ret); break;
         case SECRET_KIND_INLINE:
                 fault = secrets_fault(source->value.bytes, source->value.size);
                 if (fault)
-                        r = refuse(errors, prefix, "'client_secret' %s", fault);
+                        r = refuse(errors, prefix, "the client secret %s", fault);
                 else
                         r = secret_assign(ret, source->value.bytes, source->value.size);
                 break;

@@ -25,6 +25,10 @@ enum {
  */
 int secrets_check_file(int fd, const char *path, uid_t own_uid, const char *prefix, FILE *errors);
 
+/* The same of a file that somebody else will read, such as libcurl a private key. It is opened, so
+ * it is also refused when it cannot be. */
+int secrets_check_path(const char *path, uid_t own_uid, const char *prefix, FILE *errors);
+
 /* What keeps these bytes from being a client secret, as words that follow what they are of; NULL:
  * nothing. */
 const char *secrets_fault(const char *bytes, size_t size);
@@ -32,8 +36,9 @@ const char *secrets_fault(const char *bytes, size_t size);
 /*
  * Reads the secret of `source` into `ret`: one line, its end (LF or CRLF) removed. An empty one,
  * one with a NUL or another control character, and one over SECRETS_MAX_BYTES are refused. Messages
- * begin with `config_path:line: `. 0, -ENOMEM or SECRETS_E_UNUSABLE; `ret`, whose cap is 0 or at
- * least SECRETS_MAX_BYTES, is changed on 0 only.
+ * begin with `config_path:line: `. Where there is none (SECRET_KIND_NONE), `ret` is empty. 0,
+ * -ENOMEM or SECRETS_E_UNUSABLE; `ret`, whose cap is 0 or at least SECRETS_MAX_BYTES, is changed on
+ * 0 only.
  */
 int secrets_read(struct secret *ret, const struct secret_source *source, const char *config_path,
                  uid_t own_uid, FILE *errors);

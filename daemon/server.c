@@ -15,6 +15,7 @@
 #include "server.h"
 
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +387,16 @@ void server_resume(struct server *server, struct waiter *waiter)
         request->state = REQUEST_RESUMED;
         connection_answer(&server->connections, request->connection, server->loop->now_ms);
         MHD_resume_connection(request->mhd);
+}
+
+bool server_caller_is_gone(struct waiter *waiter)
+{
+        struct pollfd pollfd = {
+                .fd = request_of_waiter(waiter)->connection->fd,
+                .events = POLLRDHUP,
+        };
+
+        return poll(&pollfd, 1, 0) == 1;
 }
 
 void server_close_connections(struct server *server)

@@ -43,6 +43,10 @@ int server_accept(struct server *server, int fd, bool tcp, const struct peer *pe
 /* The broker has replied to this waiter, which is the one in a call of ours. */
 void server_resume(struct server *server, struct waiter *waiter);
 
+/* Whether the caller has hung up, which libmicrohttpd does not notice while a request waits. One
+ * that has only shut down its sending side counts as gone, as it does for most servers. */
+bool server_caller_is_gone(struct waiter *waiter);
+
 /* From now on every answer closes its connection. */
 void server_close_connections(struct server *server);
 

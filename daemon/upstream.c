@@ -20,15 +20,21 @@
 /* A connection is not used for longer, so that a change in DNS is followed. */
 #define CONNECTION_LIFETIME_MAX_S 300L
 
+/* The longest header field value that can mean anything to us; a longer one is cut, and means
+ * nothing. */
+#define FIELD_MAX_BYTES 64
+
 struct transfer {
         struct list link; /* upstream::transfers */
         CURL *easy;
         struct flight *flight;
         const char *client;
         const char *url;
+        const struct client_tls *tls;
         struct secret form;
         struct secret answer;
-        bool retry_after;
+        char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
+        char ratelimit_reset[FIELD_MAX_BYTES];
         bool too_large;
         char detail[CURL_ERROR_SIZE];
 };
@@ -160,14 +166,39 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *data)
         return r ? 0 : size * n;
 }
 
+/* Keeps the value of a field if the line is one of that name. */
+static void keep_field(char value[FIELD_MAX_BYTES], const char *name, struct text line)
+{
+        const size_t name_size = strlen(name);
+
+        if (line.size < name_size || strncasecmp(line.bytes, name, name_size) != 0)
+                return;
+        line.bytes += name_size;
+        line.size -= name_size;
+        if (line.size >= FIELD_MAX_BYTES)
+                line.size = FIELD_MAX_BYTES - 1;
+        memcpy(value, line.bytes, line.size);
+        value[line.size] = '\0';
+}
+
 static size_t take_header(char *bytes, size_t size, size_t n, void *data)
 {
-        static const char name[] = "Retry-After:";
+        const struct text line = {bytes, size * n};
         struct transfer *transfer = data;
 
-        if (size * n >= sizeof(name) - 1 && strncasecmp(bytes, name, sizeof(name) - 1) == 0)
-                transfer->retry_after = true;
-        return size * n;
+        keep_field(transfer->retry_after, "Retry-After:", line);
+        keep_field(transfer->ratelimit_reset, "X-RateLimit-Reset:", line);
+        return line.size;
+}
+
+/* libcurl has a connection and is about to send on it. Should that be one that was kept, and break
+ * now, libcurl sends once more: on a new one, lest it go through all that were kept. */
+static int begin_send(void *data, char *remote, char *local, int remote_port, int local_port)
+{
+        const struct transfer *transfer = data;
+
+        (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+        return CURL_PREREQFUNC_OK;
 }
 
 /* A plain-text URL is a loopback one, or the configuration would have been refused; nothing on the
@@ -204,6 +235,8 @@ static int set_options(struct upstream *upstream, struct transfer *transfer)
         SET(CURLOPT_WRITEDATA, transfer);
         SET(CURLOPT_HEADERFUNCTION, take_header);
         SET(CURLOPT_HEADERDATA, transfer);
+        SET(CURLOPT_PREREQFUNCTION, begin_send);
+        SET(CURLOPT_PREREQDATA, transfer);
         SET(CURLOPT_FOLLOWLOCATION, 0L);
         SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -214,18 +247,29 @@ static int set_options(struct upstream *upstream, struct transfer *transfer)
         SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFETIME_MAX_S);
         SET(CURLOPT_NOSIGNAL, 1L);
         SET(CURLOPT_QUICK_EXIT, 1L);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         if (plain)
                 SET(CURLOPT_PROXY, "");
+        else if (config->proxy) /* else the environment tells */
+                SET(CURLOPT_PROXY, config->proxy);
+        if (config->no_proxy)
+                SET(CURLOPT_NOPROXY, config->no_proxy);
+        if (transfer->tls->cert_file) {
+                SET(CURLOPT_SSLCERT, transfer->tls->cert_file);
+                SET(CURLOPT_SSLKEY, transfer->tls->key_file);
+        }
         if (config->ca_file) {
                 SET(CURLOPT_CAINFO, config->ca_file);
                 SET(CURLOPT_CAPATH, NULL);
+                SET(CURLOPT_PROXY_CAINFO, config->ca_file);
+                SET(CURLOPT_PROXY_CAPATH, NULL);
         }
 #undef SET
         return bad == CURLE_OK ? 0 : error_trace(-ENOMEM);
 }
 
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
-                   const char *url, struct secret *form)
+                   const char *url, const struct client_tls *tls, struct secret *form)
 {
         struct transfer *transfer;
 
@@ -238,6 +282,7 @@ int upstream_start(struct upstream *upstream, struct flight *flight, const char 
         transfer->flight = flight;
         transfer->client = client;
         transfer->url = url;
+        transfer->tls = tls;
         secret_move(&transfer->form, form);
         secret_init(&transfer->answer, upstream->config->max_response_bytes);
 
@@ -270,6 +315,15 @@ void upstream_tick(struct upstream *upstream)
         curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
 }
 
+/* Whether there was a connection, TLS included, that the request could be sent on. */
+static bool was_connected(const struct transfer *transfer)
+{
+        curl_off_t ready_us = 0;
+
+        curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+        return ready_us > 0;
+}
+
 static enum reason reason_of(CURLcode code, const struct transfer *transfer)
 {
         if (transfer->too_large)
@@ -285,9 +339,10 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
         case CURLE_COULDNT_CONNECT:
         case CURLE_PROXY:
         case CURLE_SSL_CONNECT_ERROR: return REASON_ISSUER_UNREACHABLE;
-        case CURLE_OPERATION_TIMEDOUT: return REASON_ISSUER_TIMEOUT;
+        case CURLE_OPERATION_TIMEDOUT:
+                return was_connected(transfer) ? REASON_ISSUER_TIMEOUT : REASON_ISSUER_UNREACHABLE;
         case CURLE_OUT_OF_MEMORY: return REASON_OUT_OF_MEMORY;
-        default: return REASON_ISSUER_CUT;
+        default: return was_connected(transfer) ? REASON_ISSUER_CUT : REASON_ISSUER_UNREACHABLE;
         }
 }
 
@@ -320,7 +375,8 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
                                 .transport = reason_of(message->data.result, transfer),
                                 .status = (unsigned int)status,
                                 .body = {transfer->answer.bytes, transfer->answer.size},
-                                .retry_after = transfer->retry_after,
+                                .retry_after = TEXT(transfer->retry_after),
+                                .ratelimit_reset = TEXT(transfer->ratelimit_reset),
                         },
         };
         return true;

@@ -44,10 +44,10 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
 /* Gives up what is under way. */
 void upstream_deinit(struct upstream *upstream);
 
-/* Posts `form`, whose content is taken, to `url`. `flight` names the request; it, `client` and
- * `url` are borrowed until the end. 0 or -ENOMEM. */
+/* Posts `form`, whose content is taken, to `url`. `flight` names the request; it, `client`,
+ * `url` and `tls` are borrowed until the end. 0 or -ENOMEM. */
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
-                   const char *url, struct secret *form);
+                   const char *url, const struct client_tls *tls, struct secret *form);
 
 /* Gives up a request; its end will not be told. */
 void upstream_cancel(struct upstream *upstream, const struct flight *flight);
