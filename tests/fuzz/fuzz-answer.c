@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What the issuer answers. The first byte chooses the status, the second ('t' or 'r', or anything
- * else) whether there was an answer at all, and whether Retry-After was in it; the rest is the
- * body.
+ * What the issuer answers. The first byte chooses the status, the second what came with it: 't'
+ * that there was no answer at all, 'r' that the next line is Retry-After, 'x' that it is
+ * X-RateLimit-Reset, 'b' both in this order, anything else none of them; the rest is the body.
  */
 
 #include "fuzz.h"
 
 #include "answer.h"
+#include "retryafter.h"
 
 #define SENT_AT_MS      UINT64_C(1000000)
+#define WALL_S          INT64_C(1784548800) /* 2026-07-20 12:00:00 */
 #define MAX_TOKEN_BYTES 200
 
 static const unsigned int statuses[] = {
@@ -26,6 +28,7 @@ static void check_token(const struct token *token, const struct fetch_result *re
         must(result->transport == REASON_NONE && result->status == 200);
         must(memchr(result->body.bytes, '{', result->body.size));
         must(token->refs == 1 && token->sent_at_ms == SENT_AT_MS);
+        must(token->refresh_at_ms == token->expires_at_ms);
         must(lifetime_ms >= 1000 && lifetime_ms % 1000 == 0);
         must(lifetime_ms / 1000 <= (uint64_t)ANSWER_LIFETIME_MAX_S);
         must(value.size >= 1 && value.size <= MAX_TOKEN_BYTES);
@@ -37,6 +40,17 @@ static void check_token(const struct token *token, const struct fetch_result *re
                      scope.bytes[i] != '\\');
 }
 
+/* The first of the two that says something counts. */
+static uint64_t expected_hold_ms(const struct fetch_result *result)
+{
+        uint64_t ms = 0;
+
+        if (retryafter_parse(result->retry_after, WALL_S, &ms) == 0 ||
+            retryafter_parse(result->ratelimit_reset, WALL_S, &ms) == 0)
+                must(ms > 0 && ms <= RETRYAFTER_MAX_MS);
+        return ms;
+}
+
 static void check_answer(const struct answer *answer, const struct fetch_result *result)
 {
         const unsigned int status = result->status;
@@ -44,6 +58,7 @@ static void check_answer(const struct answer *answer, const struct fetch_result 
 
         must((answer->class == ANSWER_TOKEN) == (answer->token != NULL));
         must((answer->class == ANSWER_TOKEN) == (answer->reason == REASON_NONE));
+        must(answer->hold_ms == 0 || answer->class == ANSWER_HOLD);
         if (result->transport) {
                 must(answer->class == ANSWER_FAILURE && answer->reason == result->transport);
                 return;
@@ -65,14 +80,27 @@ static void check_answer(const struct answer *answer, const struct fetch_result 
                 must(answer->reason == REASON_CLIENT_UNAUTHORIZED);
                 break;
         case ANSWER_HOLD:
-                must(status == 429 || (status == 503 && result->retry_after));
+                must(status == 429 || (status == 503 && result->retry_after.size > 0));
                 must(answer->reason == REASON_ISSUER_THROTTLES);
+                must(answer->hold_ms == expected_hold_ms(result));
                 break;
         case ANSWER_FAILURE: must(status != 401 && status != 429); break;
         }
         /* No fault of the issuer looks like one of the caller. */
         if (info && answer->class != ANSWER_REFUSAL)
                 must(info->status == 502 || info->status == 503);
+}
+
+/* Cuts off the first line. */
+static struct text take_line(struct text *rest)
+{
+        const char *newline = rest->size > 0 ? memchr(rest->bytes, '\n', rest->size) : NULL;
+        const size_t size = newline ? (size_t)(newline - rest->bytes) : rest->size;
+        const size_t taken = size + (newline ? 1 : 0);
+        const struct text line = {rest->bytes, size};
+
+        *rest = (struct text){rest->bytes + taken, rest->size - taken};
+        return line;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -83,26 +111,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         };
         struct fetch_result result = {};
         struct answer answer = {}, again = {};
-        char *body;
+        char *bytes;
 
         if (size < 2)
                 return 0;
-        body = copy_exactly(data + 2, size - 2);
+        bytes = copy_exactly(data + 2, size - 2);
         result.status =
                 statuses[(uint8_t)(data[0] - '0') % (sizeof(statuses) / sizeof(statuses[0]))];
-        result.body = (struct text){body, size - 2};
+        result.body = (struct text){bytes, size - 2};
         if (data[1] == 't')
                 result.transport = REASON_ISSUER_CUT;
-        result.retry_after = data[1] == 'r';
+        if (data[1] == 'r' || data[1] == 'b')
+                result.retry_after = take_line(&result.body);
+        if (data[1] == 'x' || data[1] == 'b')
+                result.ratelimit_reset = take_line(&result.body);
 
-        must(answer_understand(&answer, &result, &settings, SENT_AT_MS) == 0);
+        must(answer_understand(&answer, &result, &settings, SENT_AT_MS, WALL_S) == 0);
         check_answer(&answer, &result);
         /* The bytes are borrowed, not changed, and mean the same every time. */
-        must(size == 2 || memcmp(body, data + 2, size - 2) == 0);
-        must(answer_understand(&again, &result, &settings, SENT_AT_MS) == 0);
+        must(size == 2 || memcmp(bytes, data + 2, size - 2) == 0);
+        must(answer_understand(&again, &result, &settings, SENT_AT_MS, WALL_S) == 0);
         must(again.class == answer.class && again.reason == answer.reason);
+        must(again.hold_ms == answer.hold_ms);
         token_unref(again.token);
         token_unref(answer.token);
-        free(body);
+        free(bytes);
         return 0;
 }

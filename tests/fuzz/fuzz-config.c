@@ -23,6 +23,14 @@ const char *__lsan_default_suppressions(void)
         return "leak:strbuf_append\nleak:libconfig_yylex\n";
 }
 
+static void check_source(const struct secret_source *source)
+{
+        must((source->kind == SECRET_KIND_NONE) == (source->line == 0));
+        must((source->kind == SECRET_KIND_INLINE) == (source->value.size > 0));
+        must((source->kind == SECRET_KIND_FILE || source->kind == SECRET_KIND_CREDENTIAL) ==
+             (source->where != NULL));
+}
+
 /* What others rely on in a configuration that was accepted. */
 static void check(const struct config *config)
 {
@@ -31,7 +39,8 @@ static void check(const struct config *config)
         must(settings->n_clients > 0 && config->n_listeners > 0);
         must(settings->max_entries > 0 && settings->max_waiters_per_flight > 0);
         must(settings->max_waiters_per_flight <= settings->max_waiters);
-        must(settings->max_in_flight > 0);
+        must(settings->max_in_flight > 0 && settings->max_memories > 0);
+        must(settings->upstream_timeout_ms == config->upstream.timeout_ms);
         must(settings->max_in_flight <= settings->max_in_flight_total);
         must(config->upstream.connect_timeout_ms > 0);
         must(config->upstream.connect_timeout_ms <= config->upstream.timeout_ms);
@@ -39,13 +48,17 @@ static void check(const struct config *config)
         must(config->log_level <= LOG_LEVEL_DEBUG);
         for (size_t i = 0; i < settings->n_clients; i++) {
                 const struct client_settings *client = &settings->clients[i];
-                const struct secret_source *source = &config->secrets[i];
+                const struct secret_source *sources = &config->secrets[2 * i];
+                const struct client_tls *tls = &config->tls[i];
 
                 must(client->name && client->client_id && client->identity > 0);
                 must(client->token_url[AUDIENCE_USER] || client->token_url[AUDIENCE_CUSTOMER]);
-                must(source->line > 0);
-                must(source->kind == SECRET_KIND_INLINE ? source->value.size > 0
-                                                        : source->where != NULL);
+                must(sources[0].kind != SECRET_KIND_NONE);
+                check_source(&sources[0]);
+                check_source(&sources[1]);
+                must(client->secret_expires_s[0] >= 0 && client->secret_expires_s[1] >= 0);
+                must(client->secret_expires_s[1] == 0 || sources[1].kind != SECRET_KIND_NONE);
+                must((tls->cert_file != NULL) == (tls->key_file != NULL));
         }
 }
 

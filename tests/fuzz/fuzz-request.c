@@ -24,7 +24,8 @@ static bool is_documented(int r)
         case REASON_LONG_SUBJECT:
         case REASON_BAD_SUBJECT:
         case REASON_BAD_SCOPE:
-        case REASON_BAD_MIN_TTL: return true;
+        case REASON_BAD_MIN_TTL:
+        case REASON_BAD_REJECTED_TOKEN: return true;
         default: return false;
         }
 }

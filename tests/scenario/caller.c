@@ -32,7 +32,7 @@ void caller_make_request(struct caller *caller, const struct client_settings *cl
         char digits[24];
         size_t size = 0;
 
-        assert_true(3 * (wish->subject.size + (wish->scope ? strlen(wish->scope) : 0)) + 200 <
+        assert_true(3 * (wish->subject.size + (wish->scope ? strlen(wish->scope) : 0)) + 400 <
                     sizeof(caller->form));
         size = append(caller->form, size, "client_id", TEXT(client->name));
         size = append(caller->form, size, subject_kind_parameter(wish->kind), wish->subject);
@@ -41,6 +41,16 @@ void caller_make_request(struct caller *caller, const struct client_settings *cl
         if (wish->min_ttl_s) {
                 (void)snprintf(digits, sizeof(digits), "%" PRIu64, wish->min_ttl_s);
                 size = append(caller->form, size, "min_ttl", TEXT(digits));
+        }
+        caller->rejects = wish->rejects;
+        if (wish->rejects) {
+                char hex[2 * REQUEST_SHA256_BYTES + 1];
+
+                assert_true(wish->rejects->serial > 0);
+                caller->rejected_serial = wish->rejects->serial;
+                for (size_t i = 0; i < REQUEST_SHA256_BYTES; i++)
+                        (void)snprintf(hex + 2 * i, 3, "%02x", wish->rejects->sha256[i]);
+                size = append(caller->form, size, "rejected_token_sha256", TEXT(hex));
         }
         request_init(&caller->request);
         assert_int_equal(request_parse(&caller->request, caller->form, size, REQUEST_QUERY), 0);
@@ -82,4 +92,17 @@ void assert_reason(const struct caller *caller, enum reason reason)
         assert_int_equal(caller->n_replies, 1);
         assert_int_equal(caller->reason, reason);
         assert_int_equal(caller->serial, 0);
+}
+
+void assert_old_token(const struct caller *caller, uint64_t serial, enum reason detail)
+{
+        assert_token(caller, serial);
+        assert_int_equal(caller->detail, detail);
+        assert_int_not_equal(caller->cache_status, CACHE_STATUS_HIT);
+}
+
+void assert_reason_for(const struct caller *caller, enum reason reason, unsigned int seconds)
+{
+        assert_reason(caller, reason);
+        assert_int_equal(caller->retry_after_s, seconds);
 }

@@ -16,20 +16,27 @@ struct wish {
         struct text subject;
         const char *scope; /* NULL: the client's default */
         uint64_t min_ttl_s;
+        const struct caller *rejects; /* reports the token that this caller was given */
 };
 
 struct caller {
         struct waiter waiter;
         struct token_request request;
-        char form[1024];
+        char form[2048];
         struct subject_matter matter; /* what a token for this caller must be for */
         uint64_t asked_at_ms;
         bool waits;
+        bool hung_up;
+        bool rejects;
+        uint64_t rejected_serial;
         bool collapsed; /* from here on: what it was answered last */
         unsigned int n_replies;
         enum reason reason;
         enum cache_status cache_status;
+        enum reason detail;
+        unsigned int retry_after_s;
         uint64_t serial; /* of the token; 0: there was none */
+        uint8_t sha256[REQUEST_SHA256_BYTES];
         uint64_t expires_at_ms;
         uint64_t answered_at_ms;
 };
@@ -43,3 +50,9 @@ void assert_hit(const struct caller *caller, uint64_t serial);
 void assert_waits(const struct caller *caller);
 void assert_token(const struct caller *caller, uint64_t serial);
 void assert_reason(const struct caller *caller, enum reason reason);
+
+/* The old token, after a wait or at once, and why it is not a new one. */
+void assert_old_token(const struct caller *caller, uint64_t serial, enum reason detail);
+
+/* The reason, with this many seconds in Retry-After. */
+void assert_reason_for(const struct caller *caller, enum reason reason, unsigned int seconds);

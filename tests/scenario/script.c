@@ -32,6 +32,7 @@ static const struct {
                                         .body = "{\"error\":\"unauthorized_client\"}",
                                         .reason = REASON_CLIENT_UNAUTHORIZED},
         [ENDING_THROTTLED] = {.status = 429, .body = "", .reason = REASON_ISSUER_THROTTLES},
+        [ENDING_UNAVAILABLE] = {.status = 503, .body = "", .reason = REASON_ISSUER_THROTTLES},
         [ENDING_ERROR] = {.status = 500, .body = "oops", .reason = REASON_ISSUER_ERROR},
         [ENDING_GARBAGE] = {.status = 200,
                             .body = "<html>Welcome</html>",
@@ -40,6 +41,11 @@ static const struct {
                                 .reason = REASON_ISSUER_UNREACHABLE},
         [ENDING_TIMEOUT] = {.transport = REASON_ISSUER_TIMEOUT, .reason = REASON_ISSUER_TIMEOUT},
         [ENDING_CUT] = {.transport = REASON_ISSUER_CUT, .reason = REASON_ISSUER_CUT},
+        [ENDING_REDIRECT] = {.status = 302, .reason = REASON_ANSWER_REDIRECT},
+        [ENDING_TOO_LARGE] = {.transport = REASON_ANSWER_TOO_LARGE,
+                              .reason = REASON_ANSWER_TOO_LARGE},
+        [ENDING_CERTIFICATE] = {.transport = REASON_ISSUER_CERTIFICATE,
+                                .reason = REASON_ISSUER_CERTIFICATE},
 };
 
 bool ending_is_token(enum ending ending)
@@ -50,6 +56,17 @@ bool ending_is_token(enum ending ending)
 bool ending_is_refusal(enum ending ending)
 {
         return ending == ENDING_SUBJECT_REFUSED || ending == ENDING_SCOPE_REFUSED;
+}
+
+bool ending_is_hold(enum ending ending)
+{
+        return endings[ending].reason == REASON_ISSUER_THROTTLES;
+}
+
+bool ending_is_retried(enum ending ending)
+{
+        return ending == ENDING_ERROR || ending == ENDING_GARBAGE || ending == ENDING_UNREACHABLE ||
+               ending == ENDING_TIMEOUT || ending == ENDING_CUT;
 }
 
 enum reason ending_reason(enum ending ending)
@@ -176,7 +193,20 @@ struct fetch_result script_answer(char body[static SCRIPT_BODY_MAX_BYTES],
                 .status = endings[fetch->ending].status,
         };
         char *out = body, *const end = body + SCRIPT_BODY_MAX_BYTES;
+        uint64_t expires_at_ms = fetch->sent_at_ms + fetch->lifetime_s * 1000;
+        uint64_t lifetime_s = fetch->lifetime_s;
 
+        if (fetch->retry_after)
+                result.retry_after = TEXT(fetch->retry_after);
+        else if (fetch->ending == ENDING_UNAVAILABLE)
+                result.retry_after = TEXT("1");
+        if (fetch->ratelimit_reset)
+                result.ratelimit_reset = TEXT(fetch->ratelimit_reset);
+        if (fetch->repeated_serial) {
+                serial = fetch->repeated_serial;
+                expires_at_ms = fetch->repeated_expires_at_ms;
+                lifetime_s = (expires_at_ms - fetch->sent_at_ms) / 1000;
+        }
         if (!ending_is_token(fetch->ending)) {
                 if (endings[fetch->ending].body)
                         result.body = TEXT(endings[fetch->ending].body);
@@ -185,8 +215,8 @@ struct fetch_result script_answer(char body[static SCRIPT_BODY_MAX_BYTES],
         out += snprintf(out, (size_t)(end - out), "%s", head);
         out += put_matter(out, &fetch->matter);
         out += snprintf(out, (size_t)(end - out),
-                        "%" PRIu64 ".%" PRIu64 "\",\"expires_in\":%" PRIu64, serial,
-                        fetch->sent_at_ms + fetch->lifetime_s * 1000, fetch->lifetime_s);
+                        "%" PRIu64 ".%" PRIu64 "\",\"expires_in\":%" PRIu64, serial, expires_at_ms,
+                        lifetime_s);
         if (fetch->ending == ENDING_TOKEN_WITH_SCOPE)
                 out += snprintf(out, (size_t)(end - out), ",\"scope\":\"%.*s\"",
                                 (int)fetch->matter.scope.size, fetch->matter.scope.bytes);

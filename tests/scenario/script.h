@@ -24,12 +24,16 @@ enum ending {
         ENDING_SCOPE_REFUSED,
         ENDING_CREDENTIALS_REFUSED,
         ENDING_CLIENT_UNAUTHORIZED,
-        ENDING_THROTTLED,
+        ENDING_THROTTLED,   /* 429 */
+        ENDING_UNAVAILABLE, /* 503 with Retry-After */
         ENDING_ERROR,
         ENDING_GARBAGE, /* 200, and a page of HTML */
         ENDING_UNREACHABLE,
         ENDING_TIMEOUT,
         ENDING_CUT,
+        ENDING_REDIRECT,
+        ENDING_TOO_LARGE,
+        ENDING_CERTIFICATE,
         _ENDING_N,
 };
 
@@ -53,6 +57,10 @@ struct fetch {
         uint64_t ends_at_ms; /* TIMERHEAP_NEVER: when the test says so */
         enum ending ending;
         uint64_t lifetime_s;
+        /* Not zero: the token has been given before, with this number and this end. */
+        uint64_t repeated_serial, repeated_expires_at_ms;
+        const char *retry_after; /* header fields; NULL: not there */
+        const char *ratelimit_reset;
 };
 
 /* Whether a token comes of this ending. */
@@ -60,6 +68,12 @@ bool ending_is_token(enum ending ending);
 
 /* Whether the issuer takes back what it may have granted before. */
 bool ending_is_refusal(enum ending ending);
+
+/* Whether the issuer asks for fewer requests. */
+bool ending_is_hold(enum ending ending);
+
+/* Whether the same will be tried again, where there is somebody to wait for it. */
+bool ending_is_retried(enum ending ending);
 
 /* What a caller is told of this ending if there is no token for it. */
 enum reason ending_reason(enum ending ending);

@@ -27,11 +27,12 @@ enum event {
         EVENT_ASK_A,
         EVENT_ASK_B,
         EVENT_ASK_A_LONG, /* with a min_ttl that only a young token satisfies */
+        EVENT_REJECT_A,   /* somebody who was given the current token reports it */
         EVENT_TOKEN,
         EVENT_REFUSE,
         EVENT_FAIL,
         EVENT_NEXT, /* time passes until something comes due */
-        EVENT_11_S, /* a young token is no longer young */
+        EVENT_11_S, /* a young token is no longer young, and a refusal is forgiven */
         EVENT_55_S, /* a new token is spent; every deadline has passed */
         EVENT_SLEEP_58_S,
         EVENT_SLEEP_1_H,
@@ -42,8 +43,8 @@ enum event {
 };
 
 static const char *const event_names[_EVENT_N] = {
-        "ask-a", "ask-b", "ask-a-long", "token",    "refuse", "fail",  "next",
-        "11s",   "55s",   "sleep-58s",  "sleep-1h", "wake",   "drain", "abort",
+        "ask-a", "ask-b", "ask-a-long", "reject-a", "token", "refuse", "fail",  "next",
+        "11s",   "55s",   "sleep-58s",  "sleep-1h", "wake",  "drain",  "abort",
 };
 
 static const char *const key_names[MODEL_KEYS] = {"a", "b"};
@@ -93,12 +94,13 @@ static void compare(struct play *play)
                 n_flights += play->model.keys[i].in_flight;
         assert_int_equal(counters.flights, n_flights);
         assert_int_equal(counters.in_flight, model_running(&play->model) >= 0);
+        assert_int_equal(counters.entries, play->model.cached_serial > 0);
 }
 
 static void set_lifetime(struct world *world, struct fetch *fetch)
 {
         (void)world;
-        fetch->lifetime_s = MODEL_LIFETIME_S;
+        fetch->lifetime_s = MODEL_LIFETIME_MS / 1000;
 }
 
 static void begin(struct play *play)
@@ -119,14 +121,28 @@ static void end(struct play *play)
         in_progress = NULL;
 }
 
-static void ask(struct play *play, int key, uint64_t min_ttl_s)
+static void ask(struct play *play, int key, uint64_t min_ttl_s, const struct caller *rejects)
 {
         struct caller *caller = &play->callers[play->model.n_callers];
 
-        caller->waits = false;
-        model_ask(&play->model, key, min_ttl_s, play->world.now_ms);
+        *caller = (struct caller){};
+        model_ask(&play->model, key, min_ttl_s * 1000, rejects != NULL, play->world.now_ms);
         world_ask(&play->world, caller,
-                  (struct wish){.subject = TEXT(key_names[key]), .min_ttl_s = min_ttl_s});
+                  (struct wish){.subject = TEXT(key_names[key]),
+                                .min_ttl_s = min_ttl_s,
+                                .rejects = rejects});
+}
+
+/* Somebody who was given the token that is cached for the first key, or NULL. */
+static const struct caller *holder(const struct play *play)
+{
+        const struct model *model = &play->model;
+
+        for (size_t i = 0; i < model->n_callers; i++)
+                if (model->cached_serial && model->cached_key == 0 &&
+                    play->callers[i].serial == model->cached_serial)
+                        return &play->callers[i];
+        return NULL;
 }
 
 static void finish(struct play *play, enum ending ending)
@@ -142,9 +158,19 @@ static void finish(struct play *play, enum ending ending)
 
 static void pass(struct play *play, uint64_t ms)
 {
+        const uint64_t from_ms = play->world.now_ms;
+
         world_advance(&play->world, ms);
-        model_pass(&play->model, play->asleep, play->world.now_ms);
+        model_pass(&play->model, from_ms, play->world.now_ms);
         play->asleep = false;
+}
+
+/* Until something comes due, which may be over already. */
+static void pass_to_next(struct play *play)
+{
+        const uint64_t next_ms = broker_next_tick_ms(play->world.broker);
+
+        pass(play, next_ms > play->world.now_ms ? next_ms - play->world.now_ms : 0);
 }
 
 static bool has_happened(const struct play *play, enum event event)
@@ -163,7 +189,10 @@ static bool can_happen(const struct play *play, enum event event)
 
         switch (event) {
         case EVENT_ASK_B: return asked;
+        case EVENT_REJECT_A: return holder(play) != NULL;
         case EVENT_TOKEN:
+                return play->world.n_fetches > 0 &&
+                       !model_is_too_late(&play->model, play->world.now_ms);
         case EVENT_REFUSE:
         case EVENT_FAIL: return play->world.n_fetches > 0;
         case EVENT_NEXT:
@@ -185,13 +214,14 @@ static void happen(struct play *play, enum event event)
 
         play->events[play->n_events++] = event;
         switch (event) {
-        case EVENT_ASK_A: ask(play, 0, 0); break;
-        case EVENT_ASK_B: ask(play, 1, 0); break;
-        case EVENT_ASK_A_LONG: ask(play, 0, 3600); break;
+        case EVENT_ASK_A: ask(play, 0, 0, NULL); break;
+        case EVENT_ASK_B: ask(play, 1, 0, NULL); break;
+        case EVENT_ASK_A_LONG: ask(play, 0, 3600, NULL); break;
+        case EVENT_REJECT_A: ask(play, 0, 0, holder(play)); break;
         case EVENT_TOKEN: finish(play, ENDING_TOKEN); break;
         case EVENT_REFUSE: finish(play, ENDING_SUBJECT_REFUSED); break;
-        case EVENT_FAIL: finish(play, ENDING_ERROR); break;
-        case EVENT_NEXT: pass(play, broker_next_tick_ms(world->broker) - world->now_ms); break;
+        case EVENT_FAIL: finish(play, ENDING_REDIRECT); break;
+        case EVENT_NEXT: pass_to_next(play); break;
         case EVENT_11_S: pass(play, 11 * SECONDS); break;
         case EVENT_55_S: pass(play, 55 * SECONDS); break;
         case EVENT_SLEEP_58_S:
@@ -201,12 +231,12 @@ static void happen(struct play *play, enum event event)
                 break;
         case EVENT_WAKE: pass(play, 0); break;
         case EVENT_DRAIN:
-                broker_drain(world->broker);
-                play->model.draining = true;
+                broker_drain(world->broker, world->now_ms);
+                model_drain(&play->model);
                 break;
         case EVENT_ABORT:
                 world_abort(world);
-                model_abort(&play->model);
+                model_abort(&play->model, world->now_ms);
                 break;
         case _EVENT_N: break;
         }

@@ -83,10 +83,14 @@ static void assert_token_or(const struct caller *caller, enum reason reason)
                     caller->reason == REASON_OUT_OF_MEMORY);
 }
 
+/* Ends whatever is under way, and what is tried again after it. */
 static void finish_if_any(struct world *world, enum ending ending)
 {
-        if (world->n_fetches > 0)
-                world_finish(world, NULL, ending);
+        for (int i = 0; i < 3; i++) {
+                while (world->n_fetches > 0)
+                        world_finish(world, NULL, ending);
+                world_advance(world, 650);
+        }
 }
 
 /* What happens to an application in a day. Each of its allocations is made to fail. */
@@ -96,8 +100,7 @@ static void live_through_a_day(struct world *world)
 
         for (int i = 0; i < 4; i++)
                 world_ask_user(world, &callers[i], i < 3 ? "anna" : "bert");
-        while (world->n_fetches > 0)
-                world_finish(world, NULL, ENDING_TOKEN_WITH_SCOPE);
+        finish_if_any(world, ENDING_TOKEN_WITH_SCOPE);
         for (int i = 0; i < 4; i++)
                 assert_token_or(&callers[i], REASON_NONE);
 
@@ -105,7 +108,14 @@ static void live_through_a_day(struct world *world)
         finish_if_any(world, ENDING_TOKEN);
         assert_token_or(&callers[0], REASON_NONE);
 
-        world_advance(world, 3575 * SECONDS); /* spent */
+        world_advance(world, 3100 * SECONDS); /* renewed behind the callers' backs */
+        finish_if_any(world, ENDING_TOKEN);
+        world_ask(world, &callers[0],
+                  (struct wish){.subject = TEXT("anna"),
+                                .rejects = callers[1].serial ? &callers[1] : NULL});
+        finish_if_any(world, ENDING_CREDENTIALS_REFUSED);
+        assert_token_or(&callers[0], REASON_CREDENTIALS_REFUSED);
+        world_advance(world, 475 * SECONDS);
         world_ask_user(world, &callers[0], "anna");
         finish_if_any(world, ENDING_TOKEN);
         assert_token_or(&callers[0], REASON_NONE);
@@ -117,6 +127,9 @@ static void live_through_a_day(struct world *world)
         world_ask_user(world, &callers[0], "dora");
         finish_if_any(world, ENDING_ERROR);
         assert_token_or(&callers[0], REASON_ISSUER_ERROR);
+        world_ask_user(world, &callers[0], "emil");
+        finish_if_any(world, ENDING_CLIENT_UNAUTHORIZED);
+        assert_token_or(&callers[0], REASON_CLIENT_UNAUTHORIZED);
 }
 
 static void whichever_allocation_fails_every_caller_is_answered(void **state)

@@ -46,17 +46,10 @@ static void the_queue_is_served_in_order_whatever_became_of_the_one_before(void 
 {
         static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"};
         static const enum ending endings[] = {
-                ENDING_TOKEN,
-                ENDING_ERROR,
-                ENDING_SUBJECT_REFUSED,
-                ENDING_TIMEOUT,
-                ENDING_UNREACHABLE,
-                ENDING_CUT,
-                ENDING_THROTTLED,
-                ENDING_CREDENTIALS_REFUSED,
-                ENDING_GARBAGE,
-                ENDING_TOKEN,
-                ENDING_CLIENT_UNAUTHORIZED,
+                ENDING_TOKEN,           ENDING_REDIRECT,      ENDING_SUBJECT_REFUSED,
+                ENDING_TOO_LARGE,       ENDING_SCOPE_REFUSED, ENDING_CLIENT_UNAUTHORIZED,
+                ENDING_TOKEN,           ENDING_CERTIFICATE,   ENDING_TOKEN_WITH_SCOPE,
+                ENDING_SUBJECT_REFUSED, ENDING_TOKEN,
         };
         struct caller callers[11] = {};
         struct world world;

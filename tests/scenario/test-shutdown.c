@@ -19,7 +19,7 @@ static void a_drain_begins_nothing_new_and_serves_what_it_has(void **state)
         world_init(&world);
         world_start(&world);
         serial = world_prime(&world, "anna", 100);
-        broker_drain(world.broker);
+        broker_drain(world.broker, world.now_ms);
         world_ask_user(&world, &caller, "anna");
         assert_hit(&caller, serial);
         world_ask_user(&world, &caller, "bert");
@@ -47,7 +47,7 @@ static void a_drain_lets_whoever_waits_have_an_answer(void **state)
         world_start(&world);
         for (int i = 0; i < 3; i++)
                 world_ask_user(&world, &callers[i], names[i]);
-        broker_drain(world.broker);
+        broker_drain(world.broker, world.now_ms);
         assert_false(broker_is_idle(world.broker));
         world_ask_user(&world, &joined, "running");
         assert_waits(&joined);
@@ -72,7 +72,7 @@ static void a_drained_broker_is_idle_only_when_every_reply_was_fetched(void **st
         world_init(&world);
         world_start(&world);
         world_ask_user(&world, &caller, "anna");
-        broker_drain(world.broker);
+        broker_drain(world.broker, world.now_ms);
         world.busy = true;
         world_finish(&world, NULL, ENDING_TOKEN);
         assert_false(broker_is_idle(world.broker));
@@ -108,6 +108,28 @@ static void an_abort_answers_everybody_and_cancels_what_runs(void **state)
         assert_int_equal(world.n_cancelled, 2);
         assert_int_equal(world_counters(&world).fetches, 2);
         assert_true(broker_is_idle(world.broker));
+        world_end(&world);
+}
+
+static void after_an_abort_with_a_queue_at_a_free_url_nothing_is_left_to_start(void **state)
+{
+        struct caller callers[3] = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight_total = 1;
+        world_start(&world);
+        world_ask_user(&world, &callers[0], "anna");
+        world_ask(&world, &callers[1], (struct wish){.kind = SUBJECT_EMAIL, .subject = TEXT("a")});
+        world_ask(&world, &callers[2],
+                  (struct wish){.client = CLIENT_MOBILE, .subject = TEXT("a"), .scope = "b"});
+        world_abort(&world);
+        for (int i = 0; i < 3; i++)
+                assert_reason(&callers[i], REASON_SHUTTING_DOWN);
+        broker_tick(world.broker, world.now_ms, world_wall_ms(&world));
+        world_turn(&world);
+        assert_int_equal(world_counters(&world).fetches, 1);
         world_end(&world);
 }
 
@@ -237,6 +259,8 @@ int main(void)
                 cmocka_unit_test(a_drain_lets_whoever_waits_have_an_answer),
                 cmocka_unit_test(a_drained_broker_is_idle_only_when_every_reply_was_fetched),
                 cmocka_unit_test(an_abort_answers_everybody_and_cancels_what_runs),
+                cmocka_unit_test(
+                        after_an_abort_with_a_queue_at_a_free_url_nothing_is_left_to_start),
                 cmocka_unit_test(an_abort_before_a_start_was_fetched_begins_nothing),
                 cmocka_unit_test(after_an_abort_a_request_joins_nothing_that_is_being_cancelled),
                 cmocka_unit_test(after_an_abort_hits_are_served_and_nothing_is_fetched),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Random callers, a moody issuer and a machine that sleeps, for a year. What is checked is in the
- * world: each token against the subject, scope and client application asked for, each waiter
- * answered once and in time. SCENARIO_SEED in the environment plays another year.
+ * Random callers, a moody issuer that rotates secrets, APIs that reject tokens, callers who hang
+ * up, a machine that sleeps and a clock that is set, for a year. What is checked is in the world:
+ * each token against the subject, scope and client application asked for, each waiter answered once
+ * and in time. SCENARIO_SEED in the environment plays another year.
  */
 
 #include "world.h"
@@ -35,11 +36,14 @@ struct life {
         struct climate climate;
         struct caller callers[CALLERS];
         size_t next_caller;
+        struct caller last;
         uint64_t random;
         bool foul[3]; /* the mood of each token URL */
         uint64_t mood_ends_ms[3];
         uint64_t sleep_ms; /* when the machine sleeps next */
-        uint64_t n_sleeps, n_asked, n_answered, n_tokens;
+        bool rotated;      /* the issuer accepts the second of the two secrets */
+        const char *secrets[2];
+        uint64_t n_sleeps, n_asked, n_answered, n_tokens, n_rejected;
         uint64_t n_old; /* tokens served although a new one was waited for */
 };
 
@@ -87,6 +91,7 @@ static bool mood_is_foul(struct life *life, const struct fetch *fetch)
 static void decide(struct world *world, struct fetch *fetch)
 {
         static const uint64_t lifetimes_s[] = {3600, 3600, 3600, 7200, 300, 60, 5};
+        static const char *const retry_afters[] = {"1", "7", "100", "99999", "never"};
         struct life *life = world->script_data;
         const bool foul = mood_is_foul(life, fetch);
 
@@ -97,6 +102,18 @@ static void decide(struct world *world, struct fetch *fetch)
         fetch->ending = ENDING_TOKEN;
         if (one_in(life, foul ? 2 : 500))
                 fetch->ending = (enum ending)random_below(life, _ENDING_N);
+        if (one_in(life, 3))
+                fetch->retry_after = retry_afters[random_below(life, 5)];
+        if (one_in(life, 2000))
+                life->rotated = !life->rotated;
+        /* The portal's secret, and every now and then it is not in the files yet. */
+        if (text_equal(fetch->matter.client_id, TEXT(world->clients[CLIENT_PORTAL].client_id)) &&
+            !text_equal(fetch->client_secret, TEXT(life->secrets[life->rotated]))) {
+                fetch->ending = ENDING_CREDENTIALS_REFUSED;
+                if (!one_in(life, 4))
+                        world->secrets[CLIENT_PORTAL][one_in(life, 2)] =
+                                life->secrets[life->rotated];
+        }
         if (foul && one_in(life, 4)) {
                 fetch->ending = ENDING_TIMEOUT;
                 fetch->ends_at_ms = world->now_ms + 15 * SECONDS;
@@ -110,9 +127,23 @@ static void settle(struct life *life, struct caller *caller)
                 return;
         life->n_answered++;
         life->n_tokens += caller->serial != 0;
+        life->n_rejected += caller->rejects;
         life->n_old += caller->serial && caller->cache_status == CACHE_STATUS_FWD_STALE &&
                        caller->expires_at_ms < caller->answered_at_ms + 30 * SECONDS;
         caller->n_replies = 0;
+}
+
+/* Looking on must change nothing, which the world would notice. */
+static void look_on(struct life *life, const struct wish *wish)
+{
+        struct explanation explanation;
+        struct caller caller = {};
+
+        caller_make_request(&caller, &life->world.clients[wish->client], wish);
+        broker_explain(life->world.broker, &caller.request, &life->world.peer, life->world.now_ms,
+                       &explanation);
+        assert_false(explanation.would_wait && explanation.would_serve_old);
+        request_deinit(&caller.request);
 }
 
 static void ask(struct life *life, unsigned int subject)
@@ -131,11 +162,22 @@ static void ask(struct life *life, unsigned int subject)
                 wish.scope = "a";
         if (one_in(life, 20))
                 wish.min_ttl_s = random_below(life, 7200);
+        if (one_in(life, 50))
+                look_on(life, &wish);
         if (caller->waits)
                 return;
         settle(life, caller);
         life->n_asked++;
         world_ask(&life->world, caller, wish);
+        caller->hung_up = one_in(life, 5);
+        /* An API rejects what came. */
+        if (!caller->waits && caller->serial && one_in(life, 20)) {
+                life->last = *caller;
+                settle(life, caller);
+                wish.rejects = &life->last;
+                life->n_asked++;
+                world_ask(&life->world, caller, wish);
+        }
 }
 
 /* Few subjects ask often, and many now and then. */
@@ -145,6 +187,14 @@ static unsigned int random_subject(struct life *life)
 
         return (unsigned int)(one_in(life, 2) ? random_below(life, n / 50 + 1)
                                               : random_below(life, n));
+}
+
+static void set_clock(struct life *life)
+{
+        if (one_in(life, 300))
+                life->world.wall_ahead_ms += (int64_t)random_below(life, 2 * DAYS) - (int64_t)DAYS;
+        if (one_in(life, 1000))
+                (void)world_read_secrets(&life->world, CLIENT_PORTAL);
 }
 
 static void sleep_if_tired(struct life *life)
@@ -171,6 +221,8 @@ static void live(struct life *life)
         life->sleep_ms = life->world.now_ms + life->climate.mean_awake_ms;
         for (int i = 0; i < 3; i++)
                 life->mood_ends_ms[i] = life->world.now_ms;
+        life->secrets[0] = life->world.secrets[CLIENT_PORTAL][0];
+        life->secrets[1] = "next";
         world_start(&life->world);
         while (life->n_asked < life->climate.requests || life->world.now_ms < until_ms) {
                 const uint64_t burst =
@@ -188,6 +240,7 @@ static void live(struct life *life)
 
                 life->world.tick_first = one_in(life, 2);
                 world_advance(&life->world, random_span(life, life->climate.mean_gap_ms));
+                set_clock(life);
                 sleep_if_tired(life);
         }
         world_advance(&life->world, 1 * MINUTES);
@@ -206,6 +259,11 @@ static void report(const struct life *life, uint64_t seed, uint64_t began_ms)
                       "%" PRIu64 " timed out\n",
                       seed, (life->world.now_ms - began_ms) / DAYS, c.requests, c.hits, c.misses,
                       c.coalesced, c.refused, c.timed_out);
+        print_message("# %" PRIu64 " refreshes, %" PRIu64 " retries, %" PRIu64 " holds, %" PRIu64
+                      " rejections, %" PRIu64 " blocked, %" PRIu64 " unsent, %" PRIu64
+                      " secrets refused\n",
+                      c.refreshes, c.retries, c.holds, c.rejections, c.blocked,
+                      life->world.n_unsent, life->world.n_secret_ends);
         print_message("# %" PRIu64 " fetches, %" PRIu64 " tokens, %" PRIu64 " refusals, %" PRIu64
                       " failures, %" PRIu64 " dropped, %" PRIu64 " expired, %" PRIu64
                       " evicted, %" PRIu64 " old tokens served, %" PRIu64 " sleeps\n",
@@ -252,6 +310,10 @@ static void a_year_passes_and_every_caller_got_its_own_token_or_a_reason(void **
         assert_true(c.hits && c.misses && c.coalesced && c.timed_out);
         assert_true(c.tokens && c.refusals && c.failures);
         assert_true(c.cache.expired && c.cache.evicted_entries && c.cache.replaced);
+        assert_true(c.refreshes && c.retries && c.holds && c.rejections && c.blocked);
+        assert_true(life.n_rejected && life.world.n_secret_ends && life.world.n_reads);
+        for (int i = 0; i < WORLD_NOTES; i++)
+                assert_true(life.world.n_notes[i]);
         assert_true(life.n_sleeps > 30 && life.n_old > 0);
         assert_true(life.n_tokens > c.requests * 9 / 10);
         world_end(&life.world);
@@ -290,7 +352,7 @@ static void under_pressure_a_hundred_thousand_requests_get_their_own_token_or_a_
         c = world_counters(&life.world);
         assert_int_equal(life.n_answered, c.requests);
         assert_true(c.limits.flights_full && c.limits.flight_full && c.limits.waiters_full);
-        assert_true(c.dropped && c.timed_out && c.cache.evicted_memory);
+        assert_true(c.dropped && c.timed_out && c.cache.evicted_memory && life.world.n_unsent);
         world_end(&life.world);
 }
 

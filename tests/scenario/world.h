@@ -4,8 +4,9 @@
 /*
  * The core in a world of its own: a clock that moves when told, callers, and the scripted issuer.
  * After every step the world checks what must hold whatever happens: counters add up, each waiter
- * is answered exactly once and in time, no token goes to anybody it was not fetched for or past its
- * end, no grant is fetched twice at the same time, no limit is exceeded.
+ * is answered exactly once and in time (who could have the old token, within 2 s), no token goes to
+ * anybody it was not fetched for, past its end, or back to whoever reported it, no grant is fetched
+ * twice at the same time, no limit is exceeded, and nothing that may start waits.
  *
  * Whatever fails, fails the cmocka test that runs. Nothing here allocates, so that a test can make
  * allocations of the core fail.
@@ -35,8 +36,12 @@ enum {
 
 #define DEFAULT_SCOPE "knowledge.read"
 
+/* How many kinds of notes there are. */
+#define WORLD_NOTES (NOTE_CLIENT_WELL + 1)
+
 struct world {
         uint64_t now_ms;
+        int64_t wall_ahead_ms; /* the time of day less now_ms */
         struct client_settings clients[WORLD_CLIENTS];
         struct settings settings; /* to be changed before world_start() */
         struct peer peer;
@@ -44,16 +49,28 @@ struct world {
         bool tick_first; /* where a timer and an answer come in the same millisecond */
         bool late;       /* the machine slept: deadlines may have been overrun */
         bool busy;       /* the loop is elsewhere: what the broker wants done waits */
-        uint64_t busy_since_ms;
         bool aborted;
-        bool starved; /* the core is short of memory: counters of fetches need not add up */
+        bool starved;    /* the core is short of memory: counters of fetches need not add up */
+        bool slow_files; /* what the broker wants read is read when the test says so */
+
+        /* What is in the files of each client's secrets; NULL: nothing. Read at the start, and when
+         * the broker wants it. */
+        const char *secrets[WORLD_CLIENTS][CREDENTIALS_MAX];
+        uint64_t n_reads;
+        bool reading[WORLD_CLIENTS];
+
+        uint64_t n_notes[WORLD_NOTES];
+        struct note last_note;
 
         struct list fetches; /* under way, oldest first */
         struct list unused;  /* the rest of `fetch` */
         struct fetch fetch[WORLD_FETCHES_MAX];
         size_t n_fetches;
         uint64_t n_cancelled;
-        uint64_t serial; /* of the last token minted */
+        uint64_t n_unsent;      /* given up since their callers had hung up */
+        uint64_t n_secret_ends; /* fetches that ended with our secret being refused */
+        uint64_t n_old_at_once; /* callers who got the old token without waiting */
+        uint64_t serial;        /* of the last token minted */
         size_t n_waiting;
 
         /* Called for each new fetch, to set its end; by default it is held, and brings a token
@@ -65,6 +82,9 @@ struct world {
 /* A world with generous limits, to be started once the test has changed what it cares for. */
 void world_init(struct world *world);
 void world_start(struct world *world);
+
+/* The time of day in milliseconds since 1970. */
+int64_t world_wall_ms(const struct world *world);
 
 /* Gives up all that is left, checks that nothing stays behind, and frees it. */
 void world_end(struct world *world);
@@ -78,6 +98,10 @@ void world_ask_user(struct world *world, struct caller *caller, const char *user
 /* Lets time pass, doing what comes due when it comes due. */
 void world_advance(struct world *world, uint64_t ms);
 
+/* Reads a client's secrets from its files, because they were changed or since the broker wants to
+ * know. Returns whether one of them is new. */
+bool world_read_secrets(struct world *world, size_t client);
+
 /* Lets time pass with the machine asleep: nothing is done, and nobody is told. */
 void world_suspend(struct world *world, uint64_t ms);
 
@@ -86,6 +110,9 @@ void world_turn(struct world *world);
 
 /* Ends a fetch. NULL: the oldest. */
 void world_finish(struct world *world, struct fetch *fetch, enum ending ending);
+
+/* The same for a user's fetch, as often as the broker tries it again. */
+void world_finish_for_good(struct world *world, const char *username, enum ending ending);
 
 /* The oldest fetch, or NULL. */
 struct fetch *world_oldest(struct world *world);
@@ -98,7 +125,12 @@ void world_abort(struct world *world);
 /* Puts a token for the user into the cache; its lifetime counts from now. Returns its serial. */
 uint64_t world_prime(struct world *world, const char *username, uint64_t lifetime_s);
 
-/* Fails the test unless all that must always hold does. */
+/* In watch.c: fails the test unless all that must always hold does. Looks at the broker from
+ * inside, too: every flight is where its state says that it is, and nothing that may start waits.
+ */
 void world_check(struct world *world);
 
 struct broker_counters world_counters(const struct world *world);
+
+/* What a request of a user of the portal would meet. */
+struct explanation world_explain(struct world *world, const char *username);

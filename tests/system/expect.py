@@ -68,6 +68,14 @@ def miss(response, *args, **kwargs):
     return said
 
 
+def old(response, detail, fwd, *args, **kwargs):
+    """A token handed out because no new one came, and why that is."""
+    said = token(response, *args, **kwargs)
+    status = cache_status(response)
+    assert (status.get("fwd"), status.get("detail")) == (fwd, detail), status
+    return said
+
+
 def error(response, status, code):
     """An error in the form of RFC 6749 §5.2; its description."""
     assert (response.status, response.body[:1]) == (status, b"{"), response
@@ -94,3 +102,9 @@ def error(response, status, code):
 def unavailable(response):
     """The issuer is down or we are full: come again."""
     return error(response, 503, "temporarily_unavailable")
+
+
+def retry_after(response):
+    """The seconds of a 503's Retry-After."""
+    unavailable(response)
+    return int(response.header("Retry-After"))

@@ -188,11 +188,13 @@ class Program:
 class Issuer(Program):
     """A running fake-egain."""
 
-    def __init__(self, clients=CLIENTS, scopes=SCOPES, options=(), port=0):
+    def __init__(self, clients=CLIENTS, scopes=SCOPES, options=(), port=0, host="127.0.0.1"):
         super().__init__()
         self.directory = scratch_directory()
+        self.host = host
+        self.authority = f"[{host}]" if ":" in host else host
         port_file = self.directory / "port"
-        command = [FAKE_EGAIN, "--listen", f"127.0.0.1:{port}", "--port-file", port_file]
+        command = [FAKE_EGAIN, "--listen", f"{self.authority}:{port}", "--port-file", port_file]
         for client in clients:
             command += ["--client", f"{client.tenant}:{client.client_id}:{client.secret}"]
         for scope in scopes:
@@ -222,14 +224,14 @@ class Issuer(Program):
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def url(self, client, audience="user", origin=None):
-        """A client's token URL; `origin` replaces http://127.0.0.1:PORT."""
-        origin = origin or f"http://127.0.0.1:{self.port}"
+        """A client's token URL; `origin` replaces http://HOST:PORT."""
+        origin = origin or f"http://{self.authority}:{self.port}"
         letter = {"user": "U", "customer": "C"}[audience]
         return f"{origin}/system/auth/{client.tenant}-{letter}/oauth2/token"
 
     def control(self, method, path, body=None):
         """One call of the control path; its JSON answer."""
-        with Connection(("127.0.0.1", self.port)) as connection:
+        with Connection((self.host, self.port)) as connection:
             data = b"" if body is None else json.dumps(body).encode()
             response = connection.request(method, f"/_control/{path}", body=data)
         assert response.status == 200, f"{method} {path} {body}: {response}"
@@ -248,6 +250,15 @@ class Issuer(Program):
     def behave(self, **fields):
         """Adds a behaviour, see fake-egain."""
         self.control("POST", "behaviour", fields)
+
+    def asked_for(self, subject, kind="username"):
+        """How many requests there were for this subject."""
+        return self.stats()["by_subject"].get(f"{kind}:{subject}", 0)
+
+    def accept(self, client, *secrets):
+        """A client application's secrets are these from now on."""
+        body = {"tenant": client.tenant, "client_id": client.client_id, "secrets": list(secrets)}
+        self.control("PUT", "clients", body)
 
     def release(self, count=None):
         """Lets held requests go on: so many, or all."""
@@ -417,6 +428,34 @@ class Daemon(Program):
             [("Metadata", "true"), *headers],
             address=address,
         )
+
+    def explain(self, subject, kind="username", address=None, **more):
+        """What GET /v1/explain says; never a token, whatever the state."""
+        parameters = question(subject, kind, **more)
+        target = "/v1/explain?" + form(parameters).decode()
+        response = self.request("GET", target, address=address)
+        assert response.status == 200, response
+        self.check_answer(response.body.decode())
+        return response.json()
+
+    def check_answer(self, text):
+        """Nothing that is no token answer holds a token or a secret."""
+        assert not TOKEN.search(text), text
+        for secret in self.forbidden:
+            assert secret not in text, text
+
+    def secret_file(self, client):
+        """The file a client application's secret is in."""
+        return self.directory / f"{client.name}.secret"
+
+    def put_secret(self, client, secret, path=None):
+        """Puts another secret in the place of a client application's, as a whole."""
+        path = path or self.secret_file(client)
+        self.forbidden.add(secret)
+        successor = path.with_suffix(".new")
+        successor.touch(0o600)
+        successor.write_text(secret + "\n")
+        successor.rename(path)
 
     def settle(self):
         """One full turn of the daemon's loop: what it had read before has been acted upon."""

@@ -439,7 +439,11 @@ class TestBrokenConnections:
                 if end % 2:
                     connection.reset()
 
-    def test_no_descriptor_is_left_behind(self, daemon, issuer):
+    def test_no_descriptor_is_left_behind(self, start_daemon, issuer):
+        # On a Unix socket libmicrohttpd may miss an end that comes together with half a body; that
+        # connection is cut with all that are too slow.
+        daemon = start_daemon(limits={"header_timeout": "2s"})
+
         def descriptors():
             return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 

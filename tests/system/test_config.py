@@ -274,6 +274,68 @@ class TestMistakes:
             {SECRET: 'client_secret_credential = "../portal";'},
             "credential",
         ),
+        "two next secrets": (
+            {
+                SECRET: 'client_secret_file = "DIR/portal.secret"; next_client_secret = "x"; '
+                'next_client_secret_file = "DIR/portal.secret";'
+            },
+            "next_client_secret",
+        ),
+        "no such file of the next secret": (
+            {
+                SECRET: 'client_secret_file = "DIR/portal.secret"; '
+                'next_client_secret_file = "DIR/none";'
+            },
+            "none",
+        ),
+        "expiry in words": (
+            {NAME: '{ name = "portal"; client_secret_expires = "soon";'},
+            "expires",
+        ),
+        "expiry no day": (
+            {NAME: '{ name = "portal"; client_secret_expires = "2027-02-30";'},
+            "expires",
+        ),
+        "expiry a number": (
+            {NAME: '{ name = "portal"; client_secret_expires = 20270201;'},
+            "expires",
+        ),
+        "expiry with a time": (
+            {NAME: '{ name = "portal"; client_secret_expires = "2027-02-01T00:00:00Z";'},
+            "expires",
+        ),
+        "expiry of a next secret that is none": (
+            {NAME: '{ name = "portal"; next_client_secret_expires = "2027-02-01";'},
+            "next_client_secret",
+        ),
+        "certificate without a key": (
+            {NAME: '{ name = "portal"; cert_file = "DIR/portal.secret";'},
+            "key_file",
+        ),
+        "key without a certificate": (
+            {NAME: '{ name = "portal"; key_file = "DIR/portal.secret";'},
+            "cert_file",
+        ),
+        "key that is not there": (
+            {NAME: '{ name = "portal"; cert_file = "DIR/portal.secret"; key_file = "DIR/none";'},
+            "none",
+        ),
+        "proxy of another scheme": ({UPSTREAM: 'upstream = { proxy = "socks5://h:1"; };'}, "proxy"),
+        "proxy without a scheme": ({UPSTREAM: 'upstream = { proxy = "h:3128"; };'}, "proxy"),
+        "proxy with a password": (
+            {UPSTREAM: 'upstream = { proxy = "http://u:p@h:3128"; };'},
+            "proxy",
+        ),
+        "proxy a number": ({UPSTREAM: "upstream = { proxy = 3128; };"}, "proxy"),
+        "margin too small": (
+            {REQUEST_TIMEOUT: 'cache = { expiry_margin = "0s"; };'},
+            "expiry_margin",
+        ),
+        "margin too large": (
+            {REQUEST_TIMEOUT: 'cache = { expiry_margin = "6m"; };'},
+            "expiry_margin",
+        ),
+        "memories too few": ({LIMITS: "limits = { max_memories = 0; };"}, "max_memories"),
         "scope with a quote": ({SCOPE: 'default_scope = "a\\"b"; }'}, "default_scope|scope"),
         "scope with a line break": ({SCOPE: 'default_scope = "a\\nb"; }'}, "default_scope|scope"),
     }

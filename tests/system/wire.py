@@ -234,8 +234,11 @@ class Fleet:
         answers = [None] * len(self.connections)
         with selectors.DefaultSelector() as selector:
             for index, connection in enumerate(self.connections):
-                selector.register(connection, selectors.EVENT_READ, index)
-            waiting = len(self.connections)
+                # What was pipelined may have come with the answer before.
+                answers[index] = parse_response(connection.buffer)
+                if answers[index] is None:
+                    selector.register(connection, selectors.EVENT_READ, index)
+            waiting = len(selector.get_map())
             deadline = time.monotonic() + timeout
             while waiting:
                 ready = selector.select(max(0.0, deadline - time.monotonic()))

@@ -10,6 +10,7 @@
 #define SENT_AT_MS         UINT64_C(5000000)
 #define MAX_TOKEN_BYTES    64
 #define DEFAULT_LIFETIME_S UINT64_C(300)
+#define WALL_S             INT64_C(1784548800) /* 2026-07-20 12:00:00 */
 
 static const struct settings settings = {
         .default_lifetime_ms = DEFAULT_LIFETIME_S * 1000,
@@ -22,9 +23,9 @@ static int understand(struct answer *ret, unsigned int status, struct text body,
         const struct fetch_result result = {
                 .status = status,
                 .body = {exact, body.size},
-                .retry_after = retry_after,
+                .retry_after = retry_after ? BYTES("7") : (struct text){},
         };
-        const int r = answer_understand(ret, &result, &settings, SENT_AT_MS);
+        const int r = answer_understand(ret, &result, &settings, SENT_AT_MS, WALL_S);
 
         free(exact);
         return r;
@@ -37,6 +38,7 @@ static struct answer understood(unsigned int status, struct text body, bool retr
         assert_int_equal(understand(&answer, status, body, retry_after), 0);
         assert_int_equal(answer.class == ANSWER_TOKEN, answer.token != NULL);
         assert_int_equal(answer.class == ANSWER_TOKEN, answer.reason == REASON_NONE);
+        assert_int_equal(answer.hold_ms, answer.class == ANSWER_HOLD && retry_after ? 7000 : 0);
         return answer;
 }
 
@@ -206,10 +208,11 @@ static void a_failure_of_the_transport_counts_whatever_else_is_there(void **stat
                         .transport = failures[i],
                         .status = 200,
                         .body = BYTES(TOKEN ",\"expires_in\":3600}"),
+                        .retry_after = BYTES("7"),
                 };
                 struct answer answer;
 
-                assert_int_equal(answer_understand(&answer, &result, &settings, 0), 0);
+                assert_int_equal(answer_understand(&answer, &result, &settings, 0, 0), 0);
                 assert_int_equal(answer.class, ANSWER_FAILURE);
                 assert_int_equal(answer.reason, failures[i]);
                 assert_null(answer.token);
@@ -499,6 +502,70 @@ static void a_200_that_is_not_clearly_a_token_is_unusable(void **state)
                       REASON_ANSWER_UNUSABLE);
 }
 
+/* Retry-After comes first, and X-RateLimit-Reset where it tells nothing. */
+static void a_hold_is_as_long_as_the_issuer_says(void **state)
+{
+        static const struct {
+                unsigned int status;
+                struct text retry_after;
+                struct text ratelimit_reset;
+                bool holds;
+                uint64_t hold_ms; /* 0: it does not say */
+        } cases[] = {
+                {429, {}, {}, true, 0},
+                {429, BYTES("3"), {}, true, 3000},
+                {429, BYTES("300"), {}, true, 300000},
+                {429, BYTES("301"), {}, true, 300000},
+                {429, BYTES("Mon, 20 Jul 2026 12:00:09 GMT"), {}, true, 9000},
+                {429, {}, BYTES("2026-07-20T12:00:11Z"), true, 11000},
+                {429, BYTES("3"), BYTES("2026-07-20T12:00:11Z"), true, 3000},
+                {429, BYTES("soon"), BYTES("2026-07-20T12:00:11Z"), true, 11000},
+                {429, BYTES("0"), BYTES("2026-07-20T12:00:11Z"), true, 11000},
+                {429, BYTES("Mon, 20 Jul 2026 11:00:00 GMT"), BYTES("2026-07-20T12:00:11Z"), true,
+                 11000},
+                {429, BYTES("soon"), BYTES("2026-07-20T11:59:59Z"), true, 0},
+                {429, BYTES("-5"), BYTES("junk"), true, 0},
+                {503, BYTES("3"), {}, true, 3000},
+                {503, BYTES("soon"), {}, true, 0},
+                {503, BYTES("0"), {}, true, 0},
+                {503, BYTES("soon"), BYTES("2026-07-20T12:00:11Z"), true, 11000},
+                {503, {}, BYTES("2026-07-20T12:00:11Z"), false, 0}, /* not asked for by itself */
+                {500, BYTES("3"), BYTES("2026-07-20T12:00:11Z"), false, 0},
+                {504, BYTES("3"), {}, false, 0},
+                {408, BYTES("3"), {}, false, 0},
+                {400, BYTES("3"), {}, false, 0},
+                {301, BYTES("3"), {}, false, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                const struct fetch_result result = {
+                        .status = cases[i].status,
+                        .retry_after = cases[i].retry_after,
+                        .ratelimit_reset = cases[i].ratelimit_reset,
+                };
+                struct answer answer;
+
+                assert_int_equal(answer_understand(&answer, &result, &settings, SENT_AT_MS, WALL_S),
+                                 0);
+                assert_null(answer.token);
+                if ((answer.class == ANSWER_HOLD) != cases[i].holds ||
+                    answer.hold_ms != cases[i].hold_ms)
+                        fail_msg("case %zu: class %d, %d ms", i, answer.class, (int)answer.hold_ms);
+                assert_int_equal(answer.reason == REASON_ISSUER_THROTTLES, cases[i].holds);
+        }
+}
+
+/* A token is due when it runs out, until somebody who knows better says so. */
+static void a_token_comes_without_a_refresh_point_of_its_own(void **state)
+{
+        struct answer answer = understood(200, BYTES(TOKEN ",\"expires_in\":60}"), false);
+
+        (void)state;
+        assert_int_equal(answer.token->refresh_at_ms, answer.token->expires_at_ms);
+        token_unref(answer.token);
+}
+
 /* Our own allocations; those of libraries are out of reach here. */
 static void out_of_memory_at_every_allocation_is_said_and_nothing_leaks(void **state)
 {
@@ -513,7 +580,7 @@ static void out_of_memory_at_every_allocation_is_said_and_nothing_leaks(void **s
 
                 assert_true(n < 20);
                 alloc_fail_at(n);
-                r = answer_understand(&answer, &result, &settings, SENT_AT_MS);
+                r = answer_understand(&answer, &result, &settings, SENT_AT_MS, WALL_S);
                 assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         }
         assert_non_null(answer.token);
@@ -539,6 +606,8 @@ int main(void)
                 cmocka_unit_test(a_scope_that_could_not_be_repeated_makes_the_answer_unusable),
                 cmocka_unit_test(an_issuer_may_leave_the_scope_out_or_empty),
                 cmocka_unit_test(a_200_that_is_not_clearly_a_token_is_unusable),
+                cmocka_unit_test(a_hold_is_as_long_as_the_issuer_says),
+                cmocka_unit_test(a_token_comes_without_a_refresh_point_of_its_own),
                 cmocka_unit_test(out_of_memory_at_every_allocation_is_said_and_nothing_leaks),
         };
 

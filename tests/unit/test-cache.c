@@ -19,16 +19,24 @@ static struct token *new_token(const char *value, uint64_t sent_at_ms, uint64_t 
 }
 
 /* Stores a token that the cache alone holds afterwards. */
-static int store_until(struct cache *cache, unsigned int number, const char *value,
-                       uint64_t expires_at_ms)
+static int store_due(struct cache *cache, unsigned int number, const char *value,
+                     uint64_t refresh_at_ms, uint64_t expires_at_ms)
 {
         struct token *token = new_token(value, 0, expires_at_ms);
         struct key_buffer key;
         int r;
 
+        token->refresh_at_ms = refresh_at_ms;
         r = cache_store(cache, key_of_number(&key, number), token);
         token_unref(token);
         return r;
+}
+
+/* Never due. */
+static int store_until(struct cache *cache, unsigned int number, const char *value,
+                       uint64_t expires_at_ms)
+{
+        return store_due(cache, number, value, expires_at_ms, expires_at_ms);
 }
 
 static void store(struct cache *cache, unsigned int number, const char *value)
@@ -36,11 +44,21 @@ static void store(struct cache *cache, unsigned int number, const char *value)
         assert_int_equal(store_until(cache, number, value, 1000000), 0);
 }
 
-static struct token *lookup(struct cache *cache, unsigned int number)
+static struct cache_entry *entry_at(struct cache *cache, unsigned int number)
 {
         struct key_buffer key;
 
         return cache_lookup(cache, key_of_number(&key, number), 0);
+}
+
+static struct token *token_of(const struct cache_entry *entry)
+{
+        return entry ? entry->token : NULL;
+}
+
+static struct token *lookup(struct cache *cache, unsigned int number)
+{
+        return token_of(entry_at(cache, number));
 }
 
 static void remove_number(struct cache *cache, unsigned int number)
@@ -61,8 +79,7 @@ static void assert_holds(struct cache *cache, unsigned int number, const char *v
 static unsigned int number_of(const struct list *link)
 {
         const struct cache_entry *entry = list_entry(link, struct cache_entry, link);
-        const struct grant grant = grant_of_key((struct grant_key){
-                .hash = entry->hash, .size = entry->key_size, .bytes = entry->key_bytes});
+        const struct grant grant = grant_of_key(cache_entry_key(entry));
         unsigned int number = 0;
 
         for (size_t i = 0; i < grant.subject.size; i++)
@@ -181,12 +198,13 @@ static void keys_of_equal_hash_are_told_apart_by_their_bytes(void **state)
                 assert_int_equal(cache_store(&cache, keys[i].key, tokens[i]), 0);
         }
         for (int i = 0; i < N; i++)
-                assert_ptr_equal(cache_lookup(&cache, keys[i].key, 0), tokens[i]);
+                assert_ptr_equal(token_of(cache_lookup(&cache, keys[i].key, 0)), tokens[i]);
         /* Out of the middle, the front and the end of the chain. */
         for (int i = 1; i < N; i += 2)
                 cache_remove(&cache, keys[i].key);
         for (int i = 0; i < N; i++)
-                assert_ptr_equal(cache_lookup(&cache, keys[i].key, 0), i % 2 ? NULL : tokens[i]);
+                assert_ptr_equal(token_of(cache_lookup(&cache, keys[i].key, 0)),
+                                 i % 2 ? NULL : tokens[i]);
         cache_deinit(&cache);
         for (int i = 0; i < N; i++) {
                 assert_int_equal(tokens[i]->refs, 1);
@@ -219,11 +237,11 @@ static void replacing_moves_the_expiry_both_ways(void **state)
         (void)state;
         assert_int_equal(cache_init(&cache, 4, NO_CAP), 0);
         assert_int_equal(store_until(&cache, 1, "a", 5000), 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), 5000);
+        assert_int_equal(cache_next_event_ms(&cache), 5000);
         assert_int_equal(store_until(&cache, 1, "b", 9000), 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), 9000);
+        assert_int_equal(cache_next_event_ms(&cache), 9000);
         assert_int_equal(store_until(&cache, 1, "c", 3000), 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), 3000);
+        assert_int_equal(cache_next_event_ms(&cache), 3000);
         cache_deinit(&cache);
 }
 
@@ -280,7 +298,7 @@ static void removing_wipes_and_what_is_not_there_is_not_counted(void **state)
         assert_null(lookup(&cache, 1));
         assert_int_equal(cache.n_entries, 0);
         assert_int_equal(cache.memory_bytes, 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), TIMERHEAP_NEVER);
+        assert_int_equal(cache_next_event_ms(&cache), TIMERHEAP_NEVER);
         cache_deinit(&cache);
 }
 
@@ -428,8 +446,24 @@ static void a_larger_replacement_is_never_its_own_victim(void **state)
         }
 }
 
-static void expired_entries_go_at_their_time_and_no_more_than_asked(void **state)
+/* What time has brought about: how many ran out, each told once, and nothing else. */
+static size_t expire(struct cache *cache, uint64_t now_ms)
 {
+        struct cache_entry *entry = NULL;
+        enum cache_event event;
+        size_t n = 0;
+
+        while ((event = cache_next_event(cache, now_ms, &entry)) != CACHE_EVENT_NONE) {
+                assert_int_equal(event, CACHE_EVENT_EXPIRED);
+                n++;
+        }
+        assert_null(entry);
+        return n;
+}
+
+static void expired_entries_go_at_their_time_one_at_a_time(void **state)
+{
+        struct cache_entry *entry = NULL;
         struct cache cache;
 
         (void)state;
@@ -437,20 +471,128 @@ static void expired_entries_go_at_their_time_and_no_more_than_asked(void **state
         assert_int_equal(cache_init(&cache, 100, NO_CAP), 0);
         for (unsigned int i = 0; i < 10; i++)
                 assert_int_equal(store_until(&cache, i, NEEDLE, 5000 + i), 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), 5000);
-        assert_int_equal(cache_expire(&cache, 4999, 100), 0);
-        assert_int_equal(cache_expire(&cache, 5000, 100), 1);
-        assert_int_equal(cache_next_expiry_ms(&cache), 5001);
-        assert_int_equal(cache_expire(&cache, 9000, 4), 4);
-        assert_int_equal(cache_expire(&cache, 9000, 0), 0);
-        assert_int_equal(cache_expire(&cache, 9000, 100), 5);
-        assert_int_equal(cache_expire(&cache, 9000, 100), 0);
-        assert_int_equal(cache_next_expiry_ms(&cache), TIMERHEAP_NEVER);
+        assert_int_equal(cache_next_event_ms(&cache), 5000);
+        assert_int_equal(expire(&cache, 4999), 0);
+        assert_int_equal(expire(&cache, 5000), 1);
+        assert_int_equal(cache_next_event_ms(&cache), 5001);
+        for (int i = 1; i < 5; i++) {
+                assert_int_equal(cache_next_event(&cache, 9000, &entry), CACHE_EVENT_EXPIRED);
+                assert_int_equal(cache.n_entries, 9 - i);
+        }
+        assert_int_equal(expire(&cache, 9000), 5);
+        assert_int_equal(expire(&cache, 9000), 0);
+        assert_int_equal(cache_next_event_ms(&cache), TIMERHEAP_NEVER);
         assert_int_equal(cache.counters.expired, 10);
         assert_int_equal(cache.n_entries, 0);
         assert_int_equal(cache.memory_bytes, 0);
         assert_int_equal(frees_dirty(), 0);
         frees_watch(NULL);
+        cache_deinit(&cache);
+}
+
+static void an_entry_is_due_once_at_its_refresh_point_and_stays_to_its_end(void **state)
+{
+        struct cache_entry *entry = NULL;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 10, NO_CAP), 0);
+        assert_int_equal(store_due(&cache, 1, "t", 3000, 9000), 0);
+        assert_int_equal(cache_next_event_ms(&cache), 3000);
+        assert_int_equal(cache_next_event(&cache, 2999, &entry), CACHE_EVENT_NONE);
+        assert_null(entry);
+        assert_int_equal(cache_next_event(&cache, 3000, &entry), CACHE_EVENT_DUE);
+        assert_ptr_equal(entry, entry_at(&cache, 1));
+        assert_int_equal(cache_next_event(&cache, 8999, &entry), CACHE_EVENT_NONE);
+        assert_int_equal(cache_next_event_ms(&cache), 9000);
+        assert_holds(&cache, 1, "t");
+        assert_int_equal(cache_next_event(&cache, 9000, &entry), CACHE_EVENT_EXPIRED);
+        assert_int_equal(cache.n_entries, 0);
+        cache_deinit(&cache);
+}
+
+/* After a long suspend both points may have passed: there is nothing left to be renewed. */
+static void an_entry_whose_end_has_passed_is_not_due_any_more(void **state)
+{
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 10, NO_CAP), 0);
+        assert_int_equal(store_due(&cache, 1, "t", 3000, 9000), 0);
+        assert_int_equal(expire(&cache, 9000), 1);
+        assert_int_equal(store_due(&cache, 1, "t", 3000, 9000), 0);
+        assert_int_equal(expire(&cache, UINT64_C(1) << 40), 1);
+        cache_deinit(&cache);
+}
+
+static void a_new_token_is_due_at_its_own_time_whatever_was_told_of_the_old_one(void **state)
+{
+        struct cache_entry *entry = NULL;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 10, NO_CAP), 0);
+        assert_int_equal(store_due(&cache, 1, "a", 3000, 9000), 0);
+        assert_int_equal(cache_next_event(&cache, 3000, &entry), CACHE_EVENT_DUE);
+        assert_int_equal(store_due(&cache, 1, "b", 6000, 12000), 0);
+        assert_int_equal(cache_next_event_ms(&cache), 6000);
+        assert_int_equal(cache_next_event(&cache, 6000, &entry), CACHE_EVENT_DUE);
+        assert_true(text_equal(token_value(entry->token), BYTES("b")));
+        /* And before it was told of the old one. */
+        assert_int_equal(store_due(&cache, 1, "c", 7000, 12000), 0);
+        assert_int_equal(store_due(&cache, 1, "d", 8000, 12000), 0);
+        assert_int_equal(cache_next_event(&cache, 7000, &entry), CACHE_EVENT_NONE);
+        assert_int_equal(cache_next_event(&cache, 8000, &entry), CACHE_EVENT_DUE);
+        cache_deinit(&cache);
+}
+
+static void what_is_known_of_a_token_goes_with_it(void **state)
+{
+        struct cache_entry *entry;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 10, NO_CAP), 0);
+        store(&cache, 1, "a");
+        entry = entry_at(&cache, 1);
+        assert_false(entry->used); /* a lookup alone is not a use */
+        assert_false(entry->rejected);
+        entry->used = true;
+        entry->rejected = true;
+        store(&cache, 1, "b");
+        assert_ptr_equal(entry_at(&cache, 1), entry);
+        assert_false(entry->used);
+        assert_false(entry->rejected);
+        cache_deinit(&cache);
+}
+
+static void a_peek_finds_what_a_lookup_does_and_leaves_no_trace(void **state)
+{
+        struct key_buffer key;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 2, NO_CAP), 0);
+        key_of_number(&key, 1);
+        assert_null(cache_peek(&cache, key.key, 0));
+        assert_int_equal(store_until(&cache, 1, "t", 60000), 0);
+        assert_null(cache_peek(&cache, key.key, 59001));
+        assert_non_null(cache_peek(&cache, key.key, 59000));
+        assert_false(is_visited(list_first(&cache.queue)));
+        assert_ptr_equal(cache_peek(&cache, key.key, 59000), entry_at(&cache, 1));
+        cache_deinit(&cache);
+}
+
+static void an_entry_tells_the_key_it_is_under(void **state)
+{
+        struct key_buffer key;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 2, NO_CAP), 0);
+        store(&cache, 77, "t");
+        assert_true(
+                grant_key_equal(cache_entry_key(entry_at(&cache, 77)), key_of_number(&key, 77)));
         cache_deinit(&cache);
 }
 
@@ -470,54 +612,6 @@ static void a_lookup_finds_a_token_until_a_second_before_its_end(void **state)
         assert_non_null(cache_lookup(&cache, key.key, 59000));
         assert_true(is_visited(list_first(&cache.queue)));
         cache_deinit(&cache);
-}
-
-static void assert_freshness(uint64_t lifetime_ms, uint64_t margin_ms, uint64_t left_ms,
-                             enum freshness expected)
-{
-        struct token *token = new_token("t", 1000000, lifetime_ms);
-
-        if (token_freshness(token, margin_ms, 1000000 + lifetime_ms - left_ms) != expected)
-                fail_msg("life %d, margin %d, left %d", (int)lifetime_ms, (int)margin_ms,
-                         (int)left_ms);
-        token_unref(token);
-}
-
-static void freshness_changes_at_the_exact_millisecond(void **state)
-{
-        (void)state;
-        /* An hour: the margin of 30 s counts. */
-        assert_freshness(3600000, 30000, 3600000, FRESHNESS_FRESH);
-        assert_freshness(3600000, 30000, 30000, FRESHNESS_FRESH);
-        assert_freshness(3600000, 30000, 29999, FRESHNESS_SPENT);
-        assert_freshness(3600000, 30000, 1000, FRESHNESS_SPENT);
-        assert_freshness(3600000, 30000, 999, FRESHNESS_ENDED);
-        assert_freshness(3600000, 30000, 0, FRESHNESS_ENDED);
-        /* A minute: a tenth of it counts. */
-        assert_freshness(60000, 30000, 6000, FRESHNESS_FRESH);
-        assert_freshness(60000, 30000, 5999, FRESHNESS_SPENT);
-        /* Five minutes: both are the same. */
-        assert_freshness(300000, 30000, 30000, FRESHNESS_FRESH);
-        assert_freshness(300000, 30000, 29999, FRESHNESS_SPENT);
-        /* A little more than that: the margin counts, not the tenth. */
-        assert_freshness(310000, 30000, 30000, FRESHNESS_FRESH);
-        assert_freshness(310000, 30000, 29999, FRESHNESS_SPENT);
-        /* No margin: fresh as long as it lives. */
-        assert_freshness(3600000, 0, 1000, FRESHNESS_FRESH);
-        assert_freshness(3600000, 0, 999, FRESHNESS_ENDED);
-        /* A second: only at once. */
-        assert_freshness(1000, 30000, 1000, FRESHNESS_FRESH);
-        assert_freshness(1000, 30000, 999, FRESHNESS_ENDED);
-        assert_freshness(1, 30000, 1, FRESHNESS_ENDED);
-}
-
-static void a_token_long_past_its_end_has_ended(void **state)
-{
-        struct token *token = new_token("t", 5000, 10000);
-
-        (void)state;
-        assert_int_equal(token_freshness(token, 0, UINT64_C(1) << 40), FRESHNESS_ENDED);
-        token_unref(token);
 }
 
 static void the_hand_looks_at_a_bounded_number_of_entries(void **state)
@@ -595,6 +689,8 @@ struct model {
                 unsigned int number;
                 bool visited;
                 uint64_t memory_bytes;
+                uint64_t event_at_ms; /* the next of the two that follow */
+                uint64_t refresh_at_ms;
                 uint64_t expires_at_ms;
         } entries[MODEL_NUMBERS]; /* newest first */
         int n;
@@ -624,28 +720,39 @@ static void model_remove(struct model *model, int at)
 
 static void model_evict(struct model *model, int spared)
 {
-        int at = model->hand == NO_HAND ? model->n - 1 : model->hand;
+        const int oldest = model->n - 1;
+        int at = model->hand == NO_HAND ? oldest : model->hand;
         int seen = 0;
 
+        if (oldest < 0 || at < 0)
+                abort(); /* gcc wonders; there is nobody to evict */
         while (seen++ < CACHE_HAND_MAX && (model->entries[at].visited || at == spared)) {
                 model->entries[at].visited = false;
-                at = at == 0 ? model->n - 1 : at - 1;
+                at = at == 0 ? oldest : at - 1;
         }
         if (at == spared)
-                at = at == 0 ? model->n - 1 : at - 1;
+                at = at == 0 ? oldest : at - 1;
         model->hand = at;
         model_remove(model, at);
 }
 
+static void model_set(struct model *model, int at, uint64_t memory_bytes, uint64_t refresh_at_ms,
+                      uint64_t expires_at_ms)
+{
+        model->memory_bytes += memory_bytes - model->entries[at].memory_bytes;
+        model->entries[at].memory_bytes = memory_bytes;
+        model->entries[at].event_at_ms = refresh_at_ms;
+        model->entries[at].refresh_at_ms = refresh_at_ms;
+        model->entries[at].expires_at_ms = expires_at_ms;
+}
+
 static void model_store(struct model *model, unsigned int number, uint64_t memory_bytes,
-                        uint64_t expires_at_ms)
+                        uint64_t refresh_at_ms, uint64_t expires_at_ms)
 {
         int at = model_find(model, number);
 
         if (at >= 0) {
-                model->memory_bytes += memory_bytes - model->entries[at].memory_bytes;
-                model->entries[at].memory_bytes = memory_bytes;
-                model->entries[at].expires_at_ms = expires_at_ms;
+                model_set(model, at, memory_bytes, refresh_at_ms, expires_at_ms);
                 while (model->memory_bytes > model->max_memory_bytes)
                         model_evict(model, model_find(model, number));
                 return;
@@ -657,19 +764,45 @@ static void model_store(struct model *model, unsigned int number, uint64_t memor
                 (size_t)model->n * sizeof(model->entries[0]));
         model->entries[0].number = number;
         model->entries[0].visited = false;
-        model->entries[0].memory_bytes = memory_bytes;
-        model->entries[0].expires_at_ms = expires_at_ms;
-        model->memory_bytes += memory_bytes;
+        model->entries[0].memory_bytes = 0;
+        model_set(model, 0, memory_bytes, refresh_at_ms, expires_at_ms);
         model->n++;
         if (model->hand != NO_HAND)
                 model->hand++;
 }
 
-static void model_expire(struct model *model, uint64_t now_ms)
+/* Returns how many became due. */
+static size_t model_pass_time(struct model *model, uint64_t now_ms)
 {
-        for (int i = model->n - 1; i >= 0; i--)
-                if (model->entries[i].expires_at_ms <= now_ms)
+        size_t n_due = 0;
+
+        for (int i = model->n - 1; i >= 0; i--) {
+                if (model->entries[i].event_at_ms > now_ms)
+                        continue;
+                if (model->entries[i].expires_at_ms <= now_ms) {
                         model_remove(model, i);
+                        continue;
+                }
+                model->entries[i].event_at_ms = model->entries[i].expires_at_ms;
+                n_due++;
+        }
+        return n_due;
+}
+
+static size_t pass_time(struct cache *cache, uint64_t now_ms)
+{
+        struct cache_entry *entry = NULL;
+        enum cache_event event;
+        size_t n_due = 0;
+
+        while ((event = cache_next_event(cache, now_ms, &entry)) != CACHE_EVENT_NONE) {
+                if (event != CACHE_EVENT_DUE)
+                        continue;
+                assert_in_range(now_ms, entry->token->refresh_at_ms,
+                                entry->token->expires_at_ms - 1);
+                n_due++;
+        }
+        return n_due;
 }
 
 static void assert_same(const struct cache *cache, const struct model *model)
@@ -683,13 +816,13 @@ static void assert_same(const struct cache *cache, const struct model *model)
                 assert_int_equal(number_of(link), model->entries[i].number);
                 assert_int_equal(is_visited(link), model->entries[i].visited);
                 assert_int_equal(cache->hand == link, model->hand == i);
-                if (model->entries[i].expires_at_ms < next_ms)
-                        next_ms = model->entries[i].expires_at_ms;
+                if (model->entries[i].event_at_ms < next_ms)
+                        next_ms = model->entries[i].event_at_ms;
                 i++;
         }
         assert_int_equal(i, model->n);
         assert_int_equal(cache->hand == NULL, model->hand == NO_HAND);
-        assert_int_equal(cache_next_expiry_ms(cache), next_ms);
+        assert_int_equal(cache_next_event_ms(cache), next_ms);
 }
 
 static void random_step(struct cache *cache, struct model *model, uint64_t cost, uint64_t now_ms,
@@ -697,6 +830,7 @@ static void random_step(struct cache *cache, struct model *model, uint64_t cost,
 {
         const unsigned int number = MODEL_FIRST + (unsigned int)(random_next(seed) % MODEL_NUMBERS);
         const uint64_t expires_at_ms = now_ms + 5000 + random_next(seed) % 20000;
+        const uint64_t refresh_at_ms = expires_at_ms - random_next(seed) % 6000;
         const size_t size = 1 + random_next(seed) % 300;
         const int at = model_find(model, number);
         char value[301] = "";
@@ -707,8 +841,9 @@ static void random_step(struct cache *cache, struct model *model, uint64_t cost,
         case 1:
         case 2:
                 memset(value, 'v', size);
-                assert_int_equal(store_until(cache, number, value, expires_at_ms), 0);
-                model_store(model, number, cost + sizeof(struct token) + size + 5, expires_at_ms);
+                assert_int_equal(store_due(cache, number, value, refresh_at_ms, expires_at_ms), 0);
+                model_store(model, number, cost + sizeof(struct token) + size + 5, refresh_at_ms,
+                            expires_at_ms);
                 assert_true(model_find(model, number) >= 0);
                 break;
         case 3:
@@ -716,14 +851,11 @@ static void random_step(struct cache *cache, struct model *model, uint64_t cost,
                 if (at >= 0)
                         model_remove(model, at);
                 break;
-        case 4:
-                cache_expire(cache, now_ms, SIZE_MAX);
-                model_expire(model, now_ms);
-                break;
+        case 4: assert_int_equal(pass_time(cache, now_ms), model_pass_time(model, now_ms)); break;
         default:
                 found = lookup(cache, number) != NULL;
                 assert_int_equal(found, at >= 0);
-                if (found)
+                if (at >= 0)
                         model->entries[at].visited = true;
         }
 }
@@ -803,10 +935,15 @@ int main(void)
                         a_token_larger_than_the_whole_cache_is_refused_and_changes_nothing),
                 cmocka_unit_test(a_replacement_that_fits_to_the_byte_evicts_nobody),
                 cmocka_unit_test(a_larger_replacement_is_never_its_own_victim),
-                cmocka_unit_test(expired_entries_go_at_their_time_and_no_more_than_asked),
+                cmocka_unit_test(expired_entries_go_at_their_time_one_at_a_time),
+                cmocka_unit_test(an_entry_is_due_once_at_its_refresh_point_and_stays_to_its_end),
+                cmocka_unit_test(an_entry_whose_end_has_passed_is_not_due_any_more),
+                cmocka_unit_test(
+                        a_new_token_is_due_at_its_own_time_whatever_was_told_of_the_old_one),
+                cmocka_unit_test(what_is_known_of_a_token_goes_with_it),
+                cmocka_unit_test(a_peek_finds_what_a_lookup_does_and_leaves_no_trace),
+                cmocka_unit_test(an_entry_tells_the_key_it_is_under),
                 cmocka_unit_test(a_lookup_finds_a_token_until_a_second_before_its_end),
-                cmocka_unit_test(freshness_changes_at_the_exact_millisecond),
-                cmocka_unit_test(a_token_long_past_its_end_has_ended),
                 cmocka_unit_test(the_hand_looks_at_a_bounded_number_of_entries),
                 cmocka_unit_test(the_hand_steps_over_a_replacement_at_its_bound_too),
                 cmocka_unit_test(a_hot_set_survives_a_scan_of_one_off_keys),

@@ -169,18 +169,20 @@ static const struct number numbers[] = {
          "max_waiters = 1000000;"},
         {"limits", "max_flights", AT(settings.max_flights), "1024", 1024, "1", 1, "100000", 100000,
          "0", "100001", "a whole number from 1 to 100000", ""},
+        {"limits", "max_memories", AT(settings.max_memories), "10000", 10000, "1", 1, "1000000",
+         1000000, "0", "1000001", "a whole number from 1 to 1000000", ""},
         {"limits", "max_token_size", AT(settings.max_token_bytes), "\"16K\"", 16 * K_BYTES,
          "\"1K\"", K_BYTES, "\"1M\"", M_BYTES, "\"1023\"", "\"1025K\"",
          "a size in quotes from \"1K\" to \"1M\", such as \"16K\"", ""},
         {"limits", "max_response_size", AT(upstream.max_response_bytes), "\"1M\"", M_BYTES,
          "\"4K\"", 4 * K_BYTES, "\"1M\"", M_BYTES, "\"4095\"", "\"1048577\"",
          "a size in quotes from \"4K\" to \"1M\", such as \"1M\"", ""},
-        {"limits", "header_timeout", AT(header_timeout_ms), "\"10s\"", 10 * S, "\"1s\"", S,
-         "\"1m\"", M, "\"999ms\"", "\"2m\"",
-         "a duration in quotes from \"1s\" to \"1m\", such as \"10s\"", ""},
-        {"limits", "idle_timeout", AT(idle_timeout_ms), "\"60s\"", 60 * S, "\"1s\"", S, "\"1h\"",
-         60 * M, "\"999ms\"", "\"61m\"",
-         "a duration in quotes from \"1s\" to \"1h\", such as \"60s\"", ""},
+        {"limits", "header_timeout", AT(header_timeout_ms), "\"10s\"", 10 * S, "\"100ms\"", 100,
+         "\"1m\"", M, "\"99ms\"", "\"2m\"",
+         "a duration in quotes from \"100ms\" to \"1m\", such as \"10s\"", ""},
+        {"limits", "idle_timeout", AT(idle_timeout_ms), "\"60s\"", 60 * S, "\"100ms\"", 100,
+         "\"1h\"", 60 * M, "\"99ms\"", "\"61m\"",
+         "a duration in quotes from \"100ms\" to \"1h\", such as \"60s\"", ""},
 };
 
 #define N_NUMBERS (sizeof(numbers) / sizeof(*numbers))
@@ -262,6 +264,9 @@ static void test_defaults(void **state)
                 assert_int_equal(number_in(config, &numbers[i]), numbers[i].fallback_value);
         assert_int_equal(config->log_level, LOG_LEVEL_INFO);
         assert_null(config->upstream.ca_file);
+        assert_null(config->upstream.proxy);
+        assert_null(config->upstream.no_proxy);
+        assert_int_equal(config->settings.upstream_timeout_ms, 15 * S);
         assert_string_equal(config->path, "t.conf");
         assert_int_equal(config->settings.own_uid, geteuid());
 
@@ -425,6 +430,71 @@ static void test_ca_file(void **state)
             "t.conf:2: 'ca_file' must be an absolute path, not \"/a\\x0ab\"\n");
         bad(CLIENT "upstream = { ca_file = (); };",
             "t.conf:2: 'ca_file' must be an absolute path, not a list\n");
+}
+
+/* What a proxy may be is test-config-url's. */
+static void test_proxy(void **state)
+{
+        static const char *const wrong[] = {" h", "h ", "h\\n", "\xc3\xa4"};
+        const char *wanted = "must be an http:// or https:// URL of a host and a port, without "
+                             "user, password, path, query or fragment, or \"\" for none";
+        char text[512], expected[512], *long_text;
+        struct config *config;
+
+        (void)state;
+        config = good(CLIENT "upstream = { proxy = \"http://p.example:3128\"; no_proxy = "
+                             "\"localhost, .example.com,10.0.0.0/8\"; };");
+        assert_string_equal(config->upstream.proxy, "http://p.example:3128");
+        assert_string_equal(config->upstream.no_proxy, "localhost, .example.com,10.0.0.0/8");
+        config_free(config);
+
+        /* Empty is not the same as absent. */
+        config = good(CLIENT "upstream = { proxy = \"\"; no_proxy = \"\"; };");
+        assert_string_equal(config->upstream.proxy, "");
+        assert_string_equal(config->upstream.no_proxy, "");
+        config_free(config);
+
+        /* A password in it is not repeated. */
+        (void)snprintf(expected, sizeof(expected), "t.conf:2: 'proxy' %s\n", wanted);
+        bad(CLIENT "upstream = { proxy = \"http://me:hush@p.example:3128\"; };", expected);
+        (void)snprintf(expected, sizeof(expected), "t.conf:2: 'proxy' %s, not %s\n", wanted,
+                       "a number without quotes");
+        bad(CLIENT "upstream = { proxy = 3128; };", expected);
+
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+                (void)snprintf(text, sizeof(text), "%supstream = { no_proxy = \"%s\"; };", CLIENT,
+                               wrong[i]);
+                (void)snprintf(expected, sizeof(expected),
+                               "t.conf:2: 'no_proxy' must be hosts, domains and networks with "
+                               "commas between them, such as \"localhost,.example.com,10.0.0.0/8\""
+                               ", or \"\" for none, not \"%s\"\n",
+                               i == 2   ? "h\\x0a"
+                               : i == 3 ? "\\xc3\\xa4"
+                                        : wrong[i]);
+                bad(text, expected);
+        }
+
+        for (int size = 4096; size <= 4097; size++) {
+                assert_true(asprintf(&long_text, "%supstream = { no_proxy = \"%0*d\"; };", CLIENT,
+                                     size, 0) >= 0);
+                if (size == 4096)
+                        accepted(long_text);
+                else
+                        assert_int_equal(parse_bytes(long_text, strlen(long_text), true, &config),
+                                         CONFIG_E_INVALID);
+                free(long_text);
+        }
+}
+
+/* The core is told how long a fetch may take. */
+static void test_upstream_timeout(void **state)
+{
+        struct config *config = good("upstream = { timeout = \"7s\"; };\n" CLIENT);
+
+        (void)state;
+        assert_int_equal(config->upstream.timeout_ms, 7 * S);
+        assert_int_equal(config->settings.upstream_timeout_ms, 7 * S);
+        config_free(config);
 }
 
 static void test_unknown_options(void **state)
@@ -810,7 +880,8 @@ static void test_listen_too_many(void **state)
         char *text = malloc((size_t)65 * 64), *end;
 
         (void)state;
-        assert_non_null(text);
+        if (!text)
+                abort(); /* gcc does not know that assert_non_null() ends the test */
         for (int n = 64; n <= 65; n++) {
                 end = text + sprintf(text, CLIENT "listen = (");
                 for (int i = 1; i <= n; i++)
@@ -942,14 +1013,14 @@ static void test_clients(void **state)
         assert_int_equal(config->secrets[0].kind, SECRET_KIND_FILE);
         assert_string_equal(config->secrets[0].where, "/etc/s");
         assert_int_equal(config->secrets[0].line, 3);
-        assert_int_equal(config->secrets[1].kind, SECRET_KIND_CREDENTIAL);
-        assert_string_equal(config->secrets[1].where, "c");
-        assert_int_equal(config->secrets[1].line, 7);
-        assert_int_equal(config->secrets[2].kind, SECRET_KIND_INLINE);
-        assert_null(config->secrets[2].where);
-        assert_string_equal(config->secrets[2].value.bytes, "hu\"sh");
-        assert_int_equal(config->secrets[2].value.size, 5);
-        assert_int_equal(config->secrets[2].line, 9);
+        assert_int_equal(config->secrets[2].kind, SECRET_KIND_CREDENTIAL);
+        assert_string_equal(config->secrets[2].where, "c");
+        assert_int_equal(config->secrets[2].line, 7);
+        assert_int_equal(config->secrets[4].kind, SECRET_KIND_INLINE);
+        assert_null(config->secrets[4].where);
+        assert_string_equal(config->secrets[4].value.bytes, "hu\"sh");
+        assert_int_equal(config->secrets[4].value.size, 5);
+        assert_int_equal(config->secrets[4].line, 9);
 
         /* An identity is never given twice. */
         again = good(CLIENT);
@@ -1046,7 +1117,8 @@ static void test_clients_too_many(void **state)
         char *text = malloc((size_t)1001 * 160), *end;
 
         (void)state;
-        assert_non_null(text);
+        if (!text)
+                abort(); /* gcc does not know that assert_non_null() ends the test */
         for (int n = 1000; n <= 1001; n++) {
                 end = text + sprintf(text, "clients = (");
                 for (int i = 0; i < n; i++)
@@ -1296,6 +1368,12 @@ static void test_no_message_tells_a_secret(void **state)
                 "user_token_url = \"https://a:hunter2@h/\";",
                 "user_token_url = \"http://h/?key=hunter2\";",
                 "x = { client_secret = \"hunter2\"; };",
+                "next_client_secret = \"hunter2\"; next_client_secret_file = \"hunter2\";",
+                "next_client_secret = ( \"hunter2\" );",
+                "next_client_secret = \"hunter2\\n\";",
+                "next_client_secret_credential = \"x/hunter2\";",
+                "client_secret_expires = \"hunter2\";",
+                "key_file = \"hunter2\";",
         };
         struct config *config;
 
@@ -1484,6 +1562,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_bounds_between_options, tear_down),
                 cmocka_unit_test_teardown(test_log_level, tear_down),
                 cmocka_unit_test_teardown(test_ca_file, tear_down),
+                cmocka_unit_test_teardown(test_proxy, tear_down),
+                cmocka_unit_test_teardown(test_upstream_timeout, tear_down),
                 cmocka_unit_test_teardown(test_unknown_options, tear_down),
                 cmocka_unit_test_teardown(test_group_types, tear_down),
                 cmocka_unit_test_teardown(test_several_mistakes, tear_down),

@@ -243,6 +243,58 @@ static void waiters_are_admitted_up_to_the_cap_of_all_flights(void **state)
         flights_deinit(&flights);
 }
 
+static void a_flight_knows_when_the_last_of_its_callers_gives_up(void **state)
+{
+        static const uint64_t give_up_ms[] = {5000, 9000, 7000};
+        static const uint64_t latest_ms[] = {5000, 9000, 9000};
+        struct waiter waiters[N_OF(give_up_ms)] = {};
+        struct flights flights;
+        struct flight *flight;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 1, 10, 10), 0);
+        flight = new_flight(&flights, 1);
+        assert_false(flight->had_waiter);
+        assert_false(flight->refresh);
+        assert_int_equal(flight->latest_ms, 0);
+        for (size_t i = 0; i < N_OF(waiters); i++) {
+                waiters[i].gives_up_at_ms = give_up_ms[i];
+                flight_join(&flights, flight, &waiters[i]);
+                assert_true(flight->had_waiter);
+                assert_int_equal(flight->latest_ms, latest_ms[i]);
+        }
+        for (size_t i = 0; i < N_OF(waiters); i++)
+                flight_leave(&flights, &waiters[i]);
+        assert_true(flight->had_waiter); /* it had, and that matters */
+        flight_free(&flights, flight);
+        flights_deinit(&flights);
+}
+
+static void refreshes_leave_a_quarter_of_the_flights_to_callers(void **state)
+{
+        static const struct {
+                size_t cap;
+                unsigned int refreshes; /* as many are admitted */
+        } cases[] = {{1, 1}, {2, 2}, {3, 3}, {4, 3}, {7, 6}, {8, 6}, {100, 75}};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                struct flight *all[100];
+                struct flights flights;
+
+                assert_int_equal(flights_init(&flights, cases[i].cap, 10, 10), 0);
+                for (unsigned int n = 0; n < cases[i].cap; n++) {
+                        assert_int_equal(flights_admit_refresh(&flights), n < cases[i].refreshes);
+                        assert_int_equal(flights_admit(&flights, NULL), 0);
+                        all[n] = new_flight(&flights, n);
+                }
+                assert_false(flights_admit_refresh(&flights));
+                for (unsigned int n = 0; n < cases[i].cap; n++)
+                        flight_free(&flights, all[n]);
+                flights_deinit(&flights);
+        }
+}
+
 static void a_cap_of_nothing_admits_nobody(void **state)
 {
         struct flights flights;
@@ -284,6 +336,8 @@ int main(void)
                 cmocka_unit_test(new_flights_are_admitted_up_to_the_cap),
                 cmocka_unit_test(waiters_are_admitted_up_to_the_cap_of_their_flight),
                 cmocka_unit_test(waiters_are_admitted_up_to_the_cap_of_all_flights),
+                cmocka_unit_test(a_flight_knows_when_the_last_of_its_callers_gives_up),
+                cmocka_unit_test(refreshes_leave_a_quarter_of_the_flights_to_callers),
                 cmocka_unit_test(a_cap_of_nothing_admits_nobody),
                 cmocka_unit_test(out_of_memory_makes_no_flight),
         };

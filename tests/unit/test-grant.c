@@ -111,6 +111,25 @@ static void near_misses_are_other_keys(void **state)
         assert_distinct(key, make(b, 1, SUBJECT_USERNAME, BYTES("pa"), BYTES("a b")));
 }
 
+static void a_key_for_any_subject_is_that_of_no_subject(void **state)
+{
+        static const char scope[] = "a b";
+        uint8_t a[GRANT_KEY_MAX_BYTES], b[GRANT_KEY_MAX_BYTES];
+        const struct grant_key any = grant_key_make_any_subject(a, hash_key, 7, TEXT(scope));
+        /* Subjects that look like what stands in the key beside an empty one. */
+        static const struct text subjects[] = {BYTES("\0"), BYTES("\xff"), BYTES("\3\0a b"),
+                                               BYTES("*")};
+
+        (void)state;
+        assert_int_equal(any.hash, siphash(hash_key, any.bytes, any.size));
+        assert_true(grant_key_equal(any, grant_key_make_any_subject(b, hash_key, 7, TEXT(scope))));
+        assert_distinct(any, grant_key_make_any_subject(b, hash_key, 8, TEXT(scope)));
+        assert_distinct(any, grant_key_make_any_subject(b, hash_key, 7, BYTES("a")));
+        for (size_t i = 0; i < N_OF(subjects); i++)
+                for (int kind = 0; kind < _SUBJECT_KIND_N; kind++)
+                        assert_distinct(any, make(b, 7, kind, subjects[i], TEXT(scope)));
+}
+
 /* Few letters and short texts, so that regroupings and look-alikes of length fields abound. */
 static void keys_are_equal_only_if_the_grants_are(void **state)
 {
@@ -267,6 +286,7 @@ int main(void)
                 cmocka_unit_test(the_hash_is_of_the_bytes_under_the_key),
                 cmocka_unit_test(every_regrouping_of_the_same_bytes_is_another_key),
                 cmocka_unit_test(near_misses_are_other_keys),
+                cmocka_unit_test(a_key_for_any_subject_is_that_of_no_subject),
                 cmocka_unit_test(keys_are_equal_only_if_the_grants_are),
                 cmocka_unit_test(users_and_customers_have_their_audiences),
                 cmocka_unit_test(the_form_is_the_documented_one),

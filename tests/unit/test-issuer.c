@@ -7,6 +7,7 @@
 #include "helpers.h"
 
 #define N_FLIGHTS 64
+#define SECOND_MS UINT64_C(2000) /* how long a breaker is open the second time */
 
 /* Issuers of four URLs, and flights that are in no table: an issuer only needs their link. */
 static struct client_settings clients[] = {
@@ -18,6 +19,7 @@ static struct client_settings clients[] = {
 
 static struct issuers issuers;
 static struct flight flights[N_FLIGHTS];
+static uint64_t now_ms;
 
 static void begin(size_t max_in_flight, size_t max_in_flight_total)
 {
@@ -28,6 +30,7 @@ static void begin(size_t max_in_flight, size_t max_in_flight_total)
                 .max_in_flight_total = max_in_flight_total,
         };
 
+        now_ms = 1000000;
         assert_int_equal(issuers_init(&issuers, &settings), 0);
         for (size_t i = 0; i < N_FLIGHTS; i++) {
                 flights[i] = (struct flight){.state = FLIGHT_RUNNING};
@@ -42,18 +45,18 @@ static void end(void)
 
 static void enqueue(size_t issuer, size_t flight)
 {
-        issuer_enqueue(&issuers, &issuers.all[issuer], &flights[flight]);
+        issuer_enqueue(&issuers, &issuers.all[issuer], &flights[flight], now_ms);
 }
 
 static void assert_starts(size_t flight)
 {
-        assert_ptr_equal(issuers_start(&issuers), &flights[flight]);
+        assert_ptr_equal(issuers_start(&issuers, now_ms), &flights[flight]);
         assert_true(list_empty(&flights[flight].link));
 }
 
 static void assert_none_starts(void)
 {
-        assert_null(issuers_start(&issuers));
+        assert_null(issuers_start(&issuers, now_ms));
 }
 
 static void each_distinct_url_is_one_issuer(void **state)
@@ -116,10 +119,10 @@ static void each_url_starts_as_many_as_its_cap(void **state)
         enqueue(1, 10); /* another URL has places of its own */
         assert_starts(10);
         assert_none_starts();
-        issuer_finish(&issuers, &issuers.all[0]);
+        issuer_finish(&issuers, &issuers.all[0], now_ms);
         assert_starts(2);
         assert_none_starts();
-        issuer_finish(&issuers, &issuers.all[1]);
+        issuer_finish(&issuers, &issuers.all[1], now_ms);
         assert_none_starts();
         end();
 }
@@ -133,11 +136,11 @@ static void all_urls_together_start_as_many_as_the_total_cap(void **state)
                 enqueue(1, 10 + i);
         }
         for (int i = 0; i < 4; i++)
-                assert_non_null(issuers_start(&issuers));
+                assert_non_null(issuers_start(&issuers, now_ms));
         assert_none_starts();
         assert_int_equal(issuers.n_in_flight, 4);
-        issuer_finish(&issuers, &issuers.all[0]);
-        assert_non_null(issuers_start(&issuers));
+        issuer_finish(&issuers, &issuers.all[0], now_ms);
+        assert_non_null(issuers_start(&issuers, now_ms));
         assert_none_starts();
         end();
 }
@@ -176,7 +179,7 @@ static void turns_go_on_where_the_total_cap_stopped_them(void **state)
                 for (size_t i = 0; i < 3; i++) {
                         assert_starts(10 * i + k);
                         assert_none_starts();
-                        issuer_finish(&issuers, &issuers.all[i]);
+                        issuer_finish(&issuers, &issuers.all[i], now_ms);
                 }
         }
         assert_none_starts();
@@ -190,8 +193,8 @@ static void a_dequeued_flight_never_starts_and_leaves_no_gap(void **state)
         begin(10, 10);
         for (size_t i = 0; i < 4; i++)
                 enqueue(0, i);
-        issuer_dequeue(&issuers.all[0], &flights[0]);
-        issuer_dequeue(&issuers.all[0], &flights[2]);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[2], now_ms);
         assert_true(list_empty(&flights[0].link));
         assert_starts(1);
         assert_starts(3);
@@ -205,7 +208,7 @@ static void a_url_whose_queue_was_emptied_takes_no_turn(void **state)
         begin(10, 10);
         enqueue(0, 0);
         enqueue(1, 10);
-        issuer_dequeue(&issuers.all[0], &flights[0]);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
         assert_starts(10);
         assert_none_starts();
         enqueue(0, 0);
@@ -221,11 +224,275 @@ static void dequeuing_at_a_url_without_a_place_is_harmless(void **state)
         enqueue(0, 0);
         enqueue(0, 1);
         assert_starts(0);
-        issuer_dequeue(&issuers.all[0], &flights[1]);
-        issuer_finish(&issuers, &issuers.all[0]);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[1], now_ms);
+        issuer_finish(&issuers, &issuers.all[0], now_ms);
         assert_none_starts();
         enqueue(0, 1);
         assert_starts(1);
+        end();
+}
+
+static void enqueue_refresh(size_t issuer, size_t flight)
+{
+        flights[flight].refresh = true;
+        enqueue(issuer, flight);
+}
+
+static void finish(size_t issuer)
+{
+        issuer_finish(&issuers, &issuers.all[issuer], now_ms);
+}
+
+static void open_breaker(size_t issuer)
+{
+        for (uint64_t key = 0; key < BREAKER_FAILURES; key++)
+                breaker_failed(&issuers.all[issuer].breaker, key, REASON_ISSUER_ERROR, true,
+                               now_ms);
+}
+
+static void a_requeued_flight_is_the_next_of_its_kind(void **state)
+{
+        (void)state;
+        begin(2, 10);
+        for (size_t i = 0; i < 4; i++)
+                enqueue(0, i);
+        assert_starts(0);
+        flights[0].state = FLIGHT_RUNNING;
+        issuer_requeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        assert_int_equal(flights[0].state, FLIGHT_QUEUED);
+        finish(0);
+        assert_starts(0);
+        assert_starts(1);
+        finish(0);
+        finish(0);
+        assert_starts(2);
+        end();
+
+        begin(10, 10);
+        enqueue_refresh(0, 10);
+        enqueue_refresh(0, 11);
+        assert_starts(10);
+        issuer_requeue(&issuers, &issuers.all[0], &flights[10], now_ms);
+        finish(0);
+        enqueue(0, 0);
+        assert_starts(0);
+        assert_starts(10);
+        assert_starts(11);
+        end();
+}
+
+static void refreshes_start_when_no_caller_waits_anywhere(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue_refresh(0, 10);
+        enqueue_refresh(1, 20);
+        enqueue_refresh(0, 11);
+        enqueue(1, 0);
+        enqueue(0, 1);
+        enqueue(1, 2);
+        assert_starts(0);
+        assert_starts(1);
+        assert_starts(2);
+        assert_starts(10); /* and URLs take turns at those, too */
+        assert_starts(20);
+        enqueue(2, 3);
+        assert_starts(3);
+        assert_starts(11);
+        assert_none_starts();
+        end();
+}
+
+static void refreshes_take_half_of_a_urls_places_at_most(void **state)
+{
+        static const struct {
+                size_t cap;
+                size_t for_refreshes;
+        } cases[] = {{1, 1}, {2, 1}, {3, 2}, {4, 2}, {10, 5}};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                begin(cases[i].cap, 20);
+                for (size_t k = 0; k < 15; k++)
+                        enqueue_refresh(0, k);
+                for (size_t k = 0; k < cases[i].for_refreshes; k++)
+                        assert_starts(k);
+                assert_none_starts();
+                /* The others are the callers'. */
+                for (size_t k = cases[i].for_refreshes; k < cases[i].cap; k++) {
+                        enqueue(0, 30 + k);
+                        assert_starts(30 + k);
+                }
+                enqueue(0, 60);
+                assert_none_starts();
+                for (size_t k = 0; k < cases[i].cap; k++)
+                        finish(0);
+                assert_starts(60);
+                end();
+        }
+}
+
+static void a_dequeued_refresh_never_starts(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue_refresh(0, 0);
+        enqueue_refresh(0, 1);
+        enqueue_refresh(1, 2);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        issuer_dequeue(&issuers, &issuers.all[1], &flights[2], now_ms);
+        assert_starts(1);
+        assert_none_starts();
+        end();
+}
+
+/* A caller comes for what is about to be refreshed: the flight becomes his. */
+static void a_refresh_can_become_a_callers_flight_while_it_waits(void **state)
+{
+        (void)state;
+        begin(1, 10);
+        enqueue_refresh(0, 0);
+        enqueue_refresh(0, 1);
+        issuer_dequeue(&issuers, &issuers.all[0], &flights[1], now_ms);
+        flights[1].refresh = false;
+        enqueue(0, 1);
+        assert_starts(1);
+        finish(0);
+        assert_starts(0);
+        end();
+}
+
+static void nothing_starts_while_the_breaker_is_open(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue(0, 0);
+        assert_starts(0);
+        enqueue_refresh(0, 10);
+        enqueue(1, 20);
+        open_breaker(0);
+        finish(0);
+        enqueue(0, 1);
+        enqueue(0, 2);
+        assert_starts(20); /* other URLs are not concerned */
+        assert_none_starts();
+        assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + BREAKER_FIRST_MS);
+        now_ms += BREAKER_FIRST_MS - 1;
+        issuers_tick(&issuers, now_ms);
+        assert_none_starts();
+        now_ms++;
+        issuers_tick(&issuers, now_ms);
+        assert_int_equal(issuers_next_tick_ms(&issuers), UINT64_MAX);
+        assert_starts(1); /* the probe, alone */
+        assert_none_starts();
+        enqueue(0, 3);
+        assert_none_starts();
+        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        finish(0);
+        assert_starts(2);
+        assert_starts(3);
+        assert_starts(10);
+        end();
+}
+
+static void a_failed_probe_keeps_the_queue_waiting_and_a_dropped_one_is_replaced(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue(0, 0);
+        assert_starts(0);
+        open_breaker(0);
+        finish(0);
+        for (size_t i = 1; i < 5; i++) {
+                flights[i].key.hash = i;
+                enqueue(0, i);
+        }
+        now_ms += BREAKER_FIRST_MS;
+        issuers_tick(&issuers, now_ms);
+        assert_starts(1);
+        breaker_dropped(&issuers.all[0].breaker);
+        finish(0);
+        assert_starts(2);
+        assert_none_starts();
+        breaker_failed(&issuers.all[0].breaker, 2, REASON_ISSUER_ERROR, true, now_ms);
+        finish(0);
+        assert_none_starts();
+        assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + SECOND_MS);
+        now_ms += SECOND_MS;
+        issuers_tick(&issuers, now_ms);
+        assert_starts(3);
+        assert_none_starts();
+        end();
+}
+
+/* The end of a request that began before the breaker opened is not the end of the probe. */
+static void a_late_failure_lets_no_second_probe_start(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        for (size_t i = 0; i < 8; i++) {
+                flights[i].key.hash = 100 + i;
+                enqueue(0, i);
+        }
+        for (size_t i = 0; i < 4; i++)
+                assert_starts(i);
+        open_breaker(0);
+        finish(0);
+        now_ms += BREAKER_FIRST_MS;
+        issuers_tick(&issuers, now_ms);
+        assert_starts(4);
+        breaker_failed(&issuers.all[0].breaker, 101, REASON_ISSUER_TIMEOUT, true, now_ms);
+        finish(0);
+        assert_none_starts();
+        now_ms += 3600000;
+        issuers_tick(&issuers, now_ms);
+        assert_none_starts();
+        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        finish(0);
+        assert_starts(5);
+        end();
+}
+
+static void a_refresh_is_the_probe_only_where_no_caller_queues(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        enqueue_refresh(0, 10);
+        enqueue_refresh(0, 11);
+        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
+        issuers_tick(&issuers, now_ms);
+        assert_none_starts();
+        assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 3000);
+        enqueue(0, 0);
+        now_ms += 3000;
+        issuers_tick(&issuers, now_ms);
+        assert_starts(0);
+        assert_none_starts();
+        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
+        finish(0);
+        now_ms += 3000;
+        issuers_tick(&issuers, now_ms);
+        assert_starts(10);
+        assert_none_starts();
+        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        finish(0);
+        assert_starts(11);
+        end();
+}
+
+static void the_next_tick_is_that_of_the_first_breaker(void **state)
+{
+        (void)state;
+        begin(10, 10);
+        assert_int_equal(issuers_next_tick_ms(&issuers), UINT64_MAX);
+        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
+        breaker_held(&issuers.all[2].breaker, 2000, now_ms);
+        breaker_held(&issuers.all[3].breaker, 9000, now_ms);
+        assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 2000);
+        issuers_tick(&issuers, now_ms + 2000);
+        assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 3000);
+        issuers_tick(&issuers, now_ms + 9000);
+        assert_int_equal(issuers_next_tick_ms(&issuers), UINT64_MAX);
         end();
 }
 
@@ -258,20 +525,20 @@ static void random_operations_keep_every_cap_and_leave_no_place_empty(void **sta
                         if (n_queued[i] == 0)
                                 break;
                         flight = &flights[queues[i][--n_queued[i]]];
-                        issuer_dequeue(&issuers.all[i], flight);
+                        issuer_dequeue(&issuers, &issuers.all[i], flight, now_ms);
                         free_flights[n_free++] = (size_t)(flight - flights);
                         break;
                 case 2:
                         if (running[i] == 0)
                                 break;
-                        issuer_finish(&issuers, &issuers.all[i]);
+                        issuer_finish(&issuers, &issuers.all[i], now_ms);
                         running[i]--;
                         total--;
                         break;
                 default:
                         for (size_t k = 0; k < N_ISSUERS; k++)
                                 may_start |= n_queued[k] > 0 && running[k] < CAP && total < TOTAL;
-                        flight = issuers_start(&issuers);
+                        flight = issuers_start(&issuers, now_ms);
                         assert_int_equal(flight != NULL, may_start);
                         for (size_t k = 0; flight && k < N_ISSUERS; k++) {
                                 if (n_queued[k] == 0 || &flights[queues[k][0]] != flight)
@@ -317,6 +584,17 @@ int main(void)
                 cmocka_unit_test(a_dequeued_flight_never_starts_and_leaves_no_gap),
                 cmocka_unit_test(a_url_whose_queue_was_emptied_takes_no_turn),
                 cmocka_unit_test(dequeuing_at_a_url_without_a_place_is_harmless),
+                cmocka_unit_test(a_requeued_flight_is_the_next_of_its_kind),
+                cmocka_unit_test(refreshes_start_when_no_caller_waits_anywhere),
+                cmocka_unit_test(refreshes_take_half_of_a_urls_places_at_most),
+                cmocka_unit_test(a_dequeued_refresh_never_starts),
+                cmocka_unit_test(a_refresh_can_become_a_callers_flight_while_it_waits),
+                cmocka_unit_test(nothing_starts_while_the_breaker_is_open),
+                cmocka_unit_test(
+                        a_failed_probe_keeps_the_queue_waiting_and_a_dropped_one_is_replaced),
+                cmocka_unit_test(a_late_failure_lets_no_second_probe_start),
+                cmocka_unit_test(a_refresh_is_the_probe_only_where_no_caller_queues),
+                cmocka_unit_test(the_next_tick_is_that_of_the_first_breaker),
                 cmocka_unit_test(random_operations_keep_every_cap_and_leave_no_place_empty),
                 cmocka_unit_test(out_of_memory_is_said),
         };

@@ -12,6 +12,7 @@ static const struct {
         unsigned int status;
         const char *errors[4];
 } documented[] = {
+        {200, {""}}, /* what an answer with a token has to say */
         {400,
          {"invalid_request", "invalid_scope", "unsupported_grant_type", "unauthorized_client"}},
         {400, {"invalid_grant"}},
@@ -89,6 +90,19 @@ static void a_fault_of_the_issuer_is_never_a_401(void **state)
                                  reason == REASON_UNKNOWN_CLIENT);
 }
 
+/* It goes beside a token, and is no error. */
+static void a_repeated_token_is_the_only_reason_beside_a_success(void **state)
+{
+        (void)state;
+        for (int reason = REASON_NONE + 1; reason < _REASON_N; reason++) {
+                const struct reason_info *info = reason_info(reason);
+
+                assert_int_equal(info->status == 200, reason == REASON_REPEATED_TOKEN);
+                assert_int_equal(info->error[0] == '\0', info->status == 200);
+        }
+        assert_string_equal(reason_info(REASON_REPEATED_TOKEN)->code, "issuer_repeats_token");
+}
+
 static void negative_errors_are_out_of_memory(void **state)
 {
         (void)state;
@@ -105,6 +119,7 @@ int main(void)
                 cmocka_unit_test(descriptions_are_sentences_that_need_no_escaping),
                 cmocka_unit_test(only_a_503_or_429_says_when_to_come_back),
                 cmocka_unit_test(a_fault_of_the_issuer_is_never_a_401),
+                cmocka_unit_test(a_repeated_token_is_the_only_reason_beside_a_success),
                 cmocka_unit_test(negative_errors_are_out_of_memory),
         };
 

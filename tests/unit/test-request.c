@@ -108,6 +108,7 @@ static void what_is_not_said_stays_empty(void **state)
         assert_int_equal(parsed.request.client.size, 0);
         assert_int_equal(parsed.request.min_ttl_ms, 0);
         assert_false(parsed.request.secret_sent);
+        assert_false(parsed.request.rejects);
         release(&parsed);
 }
 
@@ -266,8 +267,9 @@ static void every_byte_can_be_escaped_in_either_case(void **state)
 
 static void a_repeat_is_refused_even_if_escapes_hide_it(void **state)
 {
-        static const char *const names[] = {"scope",   "client_id",  "client_secret",
-                                            "min_ttl", "grant_type", "subject_username"};
+        static const char *const names[] = {
+                "scope",      "client_id",        "client_secret",        "min_ttl",
+                "grant_type", "subject_username", "rejected_token_sha256"};
 
         (void)state;
         for (size_t i = 0; i < N_OF(names); i++) {
@@ -355,6 +357,89 @@ static void min_ttl_is_one_to_nine_digits(void **state)
         }
 }
 
+#define SHA256             \
+        "00017f80ff"       \
+        "0123456789abcdef" \
+        "0123456789ABCDEF" \
+        "aAbBcCdDeEfF1029384756"
+
+static void a_rejected_token_is_sixty_four_hexadecimal_digits_in_any_case(void **state)
+{
+        static const uint8_t expected[REQUEST_SHA256_BYTES] = {
+                0x00, 0x01, 0x7f, 0x80, 0xff, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab,
+                0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xaa,
+                0xbb, 0xcc, 0xdd, 0xee, 0xff, 0x10, 0x29, 0x38, 0x47, 0x56};
+        static const char *const good[] = {GOOD "&rejected_token_sha256=" SHA256,
+                                           "rejected%5ftoken_sha256=%30"
+                                           "0017f80ff"
+                                           "0123456789abcdef"
+                                           "0123456789ABCDEF"
+                                           "aAbBcCdDeEfF1029384756&" GOOD};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(good); i++) {
+                struct parsed parsed = parse(good[i]);
+
+                assert_int_equal(parsed.r, 0);
+                assert_true(parsed.request.rejects);
+                assert_memory_equal(parsed.request.rejected_sha256, expected, sizeof(expected));
+                release(&parsed);
+        }
+}
+
+static void no_rejected_token_is_none(void **state)
+{
+        static const char *const forms[] = {
+                GOOD, GOOD "&rejected_token_sha256",
+                GOOD "&rejected_token_sha256=", GOOD "&Rejected_Token_SHA256=x"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(forms); i++) {
+                struct parsed parsed = parse(forms[i]);
+
+                assert_int_equal(parsed.r, 0);
+                assert_false(parsed.request.rejects);
+                release(&parsed);
+        }
+}
+
+static void a_rejected_token_of_another_length_or_alphabet_is_refused(void **state)
+{
+        char form[200], digits[67];
+
+        (void)state;
+        for (size_t size = 1; size < sizeof(digits); size++) {
+                memset(digits, 'a', size);
+                digits[size] = '\0';
+                snprintf(form, sizeof(form), GOOD "&rejected_token_sha256=%s", digits);
+                assert_outcome(form, size == 64 ? 0 : REASON_BAD_REJECTED_TOKEN);
+        }
+        /* Every byte at the first, an inner and the last place. */
+        for (int byte = 1; byte < 256; byte++) {
+                static const int places[] = {0, 31, 63};
+                const bool good = strchr("0123456789abcdefABCDEF", byte) != NULL;
+
+                for (size_t i = 0; i < N_OF(places); i++) {
+                        const int place = places[i];
+
+                        memset(digits, '5', 64);
+                        digits[64] = '\0';
+                        snprintf(form, sizeof(form), GOOD "&rejected_token_sha256=%.*s%%%02x%s",
+                                 place, digits, byte, digits + place + 1);
+                        assert_outcome(form, good ? 0 : REASON_BAD_REJECTED_TOKEN);
+                }
+        }
+        memset(digits, '5', 64);
+        snprintf(form, sizeof(form), GOOD "&rejected_token_sha256=%.63s%%00", digits);
+        assert_outcome(form, REASON_BAD_REJECTED_TOKEN);
+        snprintf(form, sizeof(form), GOOD "&rejected_token_sha256=%.64s%%00", digits);
+        assert_outcome(form, REASON_BAD_REJECTED_TOKEN);
+        /* A base64url SHA-256, as others spell it, and one with colons. */
+        assert_outcome(GOOD "&rejected_token_sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+                       REASON_BAD_REJECTED_TOKEN);
+        assert_outcome(GOOD "&rejected_token_sha256=sha256:" SHA256, REASON_BAD_REJECTED_TOKEN);
+}
+
 /* What a caller sends as a secret must be gone from the form, however the parsing ends. */
 static void secrets_are_wiped_from_the_form_whatever_the_outcome(void **state)
 {
@@ -409,6 +494,8 @@ static void random_forms_end_in_a_listed_outcome(void **state)
                 "client_id",
                 "client_secret",
                 "min_ttl",
+                "rejected_token_sha256",
+                "rejected_token_sha256=" SHA256,
                 "=",
                 "=",
                 "=",
@@ -431,13 +518,13 @@ static void random_forms_end_in_a_listed_outcome(void **state)
 
         (void)state;
         for (int round = 0; round < 50000; round++) {
-                char form[256] = "";
+                char form[1200] = "";
                 struct parsed parsed;
 
                 for (size_t n = random_next(&seed) % 12; n > 0; n--)
                         append(form, sizeof(form), pieces[random_next(&seed) % N_OF(pieces)]);
                 parsed = parse_from(TEXT(form), random_next(&seed) % 2);
-                assert_true(parsed.r >= 0 && parsed.r <= REASON_BAD_MIN_TTL &&
+                assert_true(parsed.r >= 0 && parsed.r <= REASON_BAD_REJECTED_TOKEN &&
                             parsed.r != REASON_MISSING_SCOPE);
                 if (parsed.r == 0) {
                         assert_in_range(parsed.request.subject.size, 1, REQUEST_SUBJECT_MAX_BYTES);
@@ -648,6 +735,9 @@ int main(void)
                 cmocka_unit_test(the_first_of_several_mistakes_is_named),
                 cmocka_unit_test(a_bad_scope_is_refused),
                 cmocka_unit_test(min_ttl_is_one_to_nine_digits),
+                cmocka_unit_test(a_rejected_token_is_sixty_four_hexadecimal_digits_in_any_case),
+                cmocka_unit_test(no_rejected_token_is_none),
+                cmocka_unit_test(a_rejected_token_of_another_length_or_alphabet_is_refused),
                 cmocka_unit_test(secrets_are_wiped_from_the_form_whatever_the_outcome),
                 cmocka_unit_test(a_secret_is_noticed_and_a_password_is_none),
                 cmocka_unit_test(random_forms_end_in_a_listed_outcome),

@@ -286,13 +286,83 @@ static void test_inline(void **state)
 
         (void)state;
         assert_int_equal(read_source(&source), SECRETS_E_UNUSABLE);
-        assert_string_equal(said, "t.conf:7: 'client_secret' is empty: a client secret was "
+        assert_string_equal(said, "t.conf:7: the client secret is empty: a client secret was "
                                   "expected\n");
         assert_int_equal(secret_append_str(&source.value, "hush"), 0);
         assert_int_equal(read_source(&source), 0);
         assert_string_equal(secret.bytes, "hush");
         assert_string_equal(source.value.bytes, "hush");
         secret_deinit(&source.value);
+}
+
+static void test_none(void **state)
+{
+        const struct secret_source source = {.kind = SECRET_KIND_NONE};
+
+        (void)state;
+        assert_int_equal(read_source(&source), 0);
+        assert_string_equal(said, "");
+        assert_int_equal(secret.size, 0);
+
+        /* What was there before is gone. */
+        assert_int_equal(secret_append_str(&secret, "hush"), 0);
+        assert_int_equal(read_source(&source), 0);
+        assert_int_equal(secret.size, 0);
+}
+
+static int check_path(uid_t own_uid)
+{
+        size_t size;
+        FILE *errors;
+        int r;
+
+        free(said);
+        said = NULL;
+        errors = open_memstream(&said, &size);
+        assert_non_null(errors);
+        r = secrets_check_path(path, own_uid, "t.conf:9: ", errors);
+        assert_int_equal(fclose(errors), 0);
+        return r;
+}
+
+/* A file that somebody else will read; what is in it is not judged. */
+static void test_path(void **state)
+{
+        char expected[512];
+
+        (void)state;
+        assert_int_equal(check_path(geteuid()), SECRETS_E_UNUSABLE);
+        (void)snprintf(expected, sizeof(expected),
+                       "t.conf:9: %s cannot be opened: No such file or directory\n", path);
+        assert_string_equal(said, expected);
+        assert_int_equal(secrets_check_path(path, geteuid(), "", NULL), SECRETS_E_UNUSABLE);
+
+        for (mode_t mode = 0600; mode <= 0677; mode++) {
+                write_file("-----BEGIN\n\n", 12, mode);
+                assert_int_equal(check_path(geteuid()), mode & 0027 ? SECRETS_E_UNUSABLE : 0);
+        }
+        write_file("", 0, 0640);
+        assert_int_equal(check_path(geteuid()), 0);
+        assert_string_equal(said, "");
+        write_file("", 0, 0644);
+        assert_int_equal(check_path(geteuid()), SECRETS_E_UNUSABLE);
+        (void)snprintf(expected, sizeof(expected),
+                       "t.conf:9: %s holds a secret but its mode, 0644, lets its group write it or "
+                       "others use it: chmod g-w,o= %s\n",
+                       path, path);
+        assert_string_equal(said, expected);
+        if (geteuid() == 0) {
+                write_file("", 0, 0600);
+                assert_int_equal(chown(path, OTHER_UID, 0), 0);
+                assert_int_equal(check_path(0), SECRETS_E_UNUSABLE);
+                assert_int_equal(check_path(OTHER_UID), 0);
+        }
+        assert_int_equal(unlink(path), 0);
+
+        assert_int_equal(mkfifo(path, 0600), 0);
+        assert_int_equal(check_path(geteuid()), SECRETS_E_UNUSABLE);
+        (void)snprintf(expected, sizeof(expected), "t.conf:9: %s is not a regular file\n", path);
+        assert_string_equal(said, expected);
 }
 
 int main(void)
@@ -306,6 +376,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_no_file, tear_down),
                 cmocka_unit_test_teardown(test_credential, tear_down),
                 cmocka_unit_test_teardown(test_inline, tear_down),
+                cmocka_unit_test_teardown(test_none, tear_down),
+                cmocka_unit_test_teardown(test_path, tear_down),
         };
 
         return cmocka_run_group_tests(tests, set_up_all, tear_down_all);

@@ -20,6 +20,7 @@ static void a_token_holds_copies_of_its_texts(void **state)
         assert_true(text_equal(token_value(token), BYTES("value\0with a NUL")));
         assert_true(text_equal(token_scope(token), BYTES("a b")));
         assert_int_equal(token->sent_at_ms, 1000);
+        assert_int_equal(token->refresh_at_ms, 1500);
         assert_int_equal(token->expires_at_ms, 1500);
         assert_int_equal(token_memory(token), sizeof(*token) + 16 + 3);
         token_unref(token);

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The broker between two turns of the loop, from outside and from inside: counters add up, no limit
+ * is exceeded, lists and counters say the same, and no flight waits for what it could have.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "broker-private.h"
+#include "world.h"
+
+struct tally {
+        size_t n_flights;
+        size_t n_waiters;
+};
+
+static size_t watch_list(const struct list *list, enum flight_state state, struct tally *tally)
+{
+        size_t n = 0;
+
+        list_for_each (link, list) {
+                const struct flight *flight = list_entry(link, struct flight, link);
+                size_t n_waiters = 0;
+
+                assert_int_equal(flight->state, state);
+                assert_int_equal(timer_is_set(&flight->pause), state == FLIGHT_PAUSED);
+                list_for_each (waiting, &flight->waiters) {
+                        const struct waiter *waiter = list_entry(waiting, struct waiter, link);
+
+                        assert_ptr_equal(waiter->flight, flight);
+                        assert_true(timer_is_set(&waiter->deadline));
+                        n_waiters++;
+                }
+                assert_int_equal(flight->n_waiters, n_waiters);
+                /* Whoever runs may go on for nobody; whoever waits does it for somebody. */
+                if (state == FLIGHT_QUEUED || state == FLIGHT_PAUSED)
+                        assert_true(n_waiters > 0 || flight->refresh);
+                if (n_waiters > 0)
+                        assert_false(flight->refresh);
+                tally->n_waiters += n_waiters;
+                tally->n_flights++;
+                n++;
+        }
+        return n;
+}
+
+static void watch_issuer(const struct broker *broker, const struct issuer *issuer, uint64_t now_ms)
+{
+        struct breaker breaker = issuer->breaker; /* a copy, since looking may move it on */
+        const enum breaker_state state = breaker_state(&breaker, now_ms);
+        const bool place = broker->issuers.n_in_flight < broker->issuers.max_in_flight &&
+                           issuer->n_in_flight < issuer->max_in_flight;
+        /* What the clock brings has come when the next tick has been. */
+        const bool settled = broker_next_tick_ms(broker) > now_ms;
+
+        assert_true(issuer->n_in_flight <= issuer->max_in_flight);
+        if (place && settled && breaker_may_start(&breaker, now_ms)) {
+                assert_true(list_empty(&issuer->queue));
+                if (state == BREAKER_CLOSED &&
+                    issuer->n_in_flight < (issuer->max_in_flight + 1) / 2)
+                        assert_true(list_empty(&issuer->refreshes));
+        }
+        if (breaker.state == BREAKER_HALF_OPEN && breaker.probing)
+                assert_true(issuer->n_in_flight > 0);
+}
+
+static void watch_broker(const struct world *world)
+{
+        const struct broker *broker = world->broker;
+        struct tally tally = {};
+        size_t n_in_flight = 0, n_running;
+
+        for (size_t i = 0; i < broker->issuers.n; i++) {
+                const struct issuer *issuer = &broker->issuers.all[i];
+
+                (void)watch_list(&issuer->queue, FLIGHT_QUEUED, &tally);
+                (void)watch_list(&issuer->refreshes, FLIGHT_QUEUED, &tally);
+                watch_issuer(broker, issuer, world->now_ms);
+                n_in_flight += issuer->n_in_flight;
+        }
+        for (size_t i = 0; i < WORLD_CLIENTS; i++) {
+                if (watch_list(&broker->credentials[i].parked, FLIGHT_PARKED, &tally) > 0)
+                        assert_true(broker->credentials[i].reading);
+        }
+        assert_int_equal(watch_list(&broker->paused, FLIGHT_PAUSED, &tally), broker->pauses.n);
+        n_running = watch_list(&broker->running, FLIGHT_RUNNING, &tally);
+        assert_int_equal(n_running, n_in_flight);
+        assert_int_equal(n_running, broker->issuers.n_in_flight);
+        assert_int_equal(n_running, world->n_fetches);
+        assert_true(list_empty(&broker->starts));
+        assert_true(list_empty(&broker->cancels));
+        assert_true(list_empty(&broker->replies));
+        assert_int_equal(tally.n_flights, broker->flights.n_flights);
+        assert_int_equal(tally.n_waiters, broker->flights.n_waiters);
+        assert_int_equal(tally.n_waiters, broker->deadlines.n);
+}
+
+void world_check(struct world *world)
+{
+        const struct broker_counters c = world_counters(world);
+        const struct settings *s = &world->settings;
+
+        assert_int_equal(c.requests,
+                         c.hits + c.misses + c.coalesced + c.refused + world->n_old_at_once);
+        assert_int_equal(c.waiters, world->n_waiting);
+        assert_int_equal(c.in_flight, world->n_fetches);
+        assert_true(c.flights >= c.in_flight);
+        if (!world->starved)
+                assert_int_equal(c.fetches, c.tokens + c.refusals + c.holds + c.failures +
+                                                    c.in_flight + world->n_cancelled);
+        if (!world->starved && !world->aborted)
+                /* Each was sent, or given up, or still waits; those whose secret was refused may
+                 * have been sent again. */
+                assert_in_range(c.fetches + c.dropped + (c.flights - c.in_flight),
+                                c.misses + c.refreshes + c.retries,
+                                c.misses + c.refreshes + c.retries + world->n_secret_ends);
+        assert_int_equal(c.entries, c.cache.stored - c.cache.expired - c.cache.removed -
+                                            c.cache.evicted_entries - c.cache.evicted_memory);
+        assert_true((c.entries == 0) == (c.memory_bytes == 0));
+
+        assert_true(c.waiters <= s->max_waiters);
+        assert_true(c.flights <= s->max_flights);
+        assert_true(c.in_flight <= s->max_in_flight_total);
+        assert_true(c.entries <= s->max_entries);
+        assert_true(c.memory_bytes <= s->max_memory_bytes);
+        assert_true(c.memories <= s->max_memories);
+        assert_int_equal(broker_is_idle(world->broker), c.flights == 0);
+        watch_broker(world);
+}

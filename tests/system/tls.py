@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""nginx with certificates of a test CA in front of fake-egain.
+
+One nginx stands in for several issuers, one a port, each with a fault or a demand of its own.
+"""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+
+from harness import PORTAL, Client, Program, environment, free_port, scratch_directory
+from wire import eventually
+
+# What each server presents: common name of its CA, host name, days of validity, protocols.
+SERVERS = {
+    "good": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
+    "tls12": ("ca", "localhost", 1, "TLSv1.2"),
+    "wronghost": ("ca", "other.example", 1, "TLSv1.2 TLSv1.3"),
+    "expired": ("ca", "localhost", -1, "TLSv1.2 TLSv1.3"),
+    "unknownca": ("stranger", "localhost", 1, "TLSv1.2 TLSv1.3"),
+    "tls11": ("ca", "localhost", 1, "TLSv1.1"),
+    # Asks for a certificate of the client, of the same CA.
+    "mtls": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
+}
+
+# Lines of nginx that a server has besides.
+DEMANDS = {"mtls": "ssl_client_certificate {directory}/ca.pem; ssl_verify_client on;"}
+
+# Certificates of clients, and who has issued them.
+CALLERS = {"known": "ca", "unknown": "stranger"}
+
+# All are the portal to the issuer; to the daemon they differ by name and client_id.
+CLIENTS = {
+    name: Client(name, f"id-{name}", PORTAL.secret, PORTAL.tenant, PORTAL.default_scope)
+    for name in SERVERS
+}
+
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+    log_format test '$server_name $server_protocol $connection $connection_requests $status';
+    access_log {directory}/access.log test;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    upstream issuer {{ server 127.0.0.1:{issuer}; keepalive 64; }}
+{servers}
+}}
+"""
+
+SERVER = """
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        server_name {name};
+        ssl_certificate {directory}/{name}.pem;
+        ssl_certificate_key {directory}/{name}.key;
+        ssl_protocols {protocols};
+        ssl_ciphers ALL:@SECLEVEL=0;
+        {demands}
+        location / {{
+            proxy_pass http://issuer;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+"""
+
+
+def openssl(*arguments, **options):
+    run = subprocess.run(
+        ["openssl", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def make_certificates(directory):
+    """The two CAs, and a certificate of one of them for each server and client."""
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for name in ("ca", "stranger"):
+        files = ["-keyout", directory / f"{name}.key", "-out", directory / f"{name}.pem"]
+        openssl("req", "-x509", *new_key, *files, "-subj", f"/CN=test {name}", "-days", 2)
+    def certify(name, issued_by, host, days):
+        extensions = directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName=DNS:{host}\n")
+        key, request, certificate = (directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
+        openssl("req", *new_key, "-keyout", key, "-out", request, "-subj", f"/CN={host}")
+        issuer = [directory / f"{issued_by}.{end}" for end in ("pem", "key")]
+        ca = ["-CA", issuer[0], "-CAkey", issuer[1], "-CAcreateserial"]
+        what = ["-days", days, "-extfile", extensions, "-out", certificate]
+        openssl("x509", "-req", "-in", request, *ca, *what)
+
+    for name, (issued_by, host, days, _) in SERVERS.items():
+        certify(name, issued_by, host, days)
+    for name, issued_by in CALLERS.items():
+        certify(name, issued_by, name, 1)
+
+
+class Nginx(Program):
+    """nginx in front of an issuer, a port for each of SERVERS."""
+
+    def __init__(self, issuer):
+        super().__init__()
+        self.directory = scratch_directory()
+        make_certificates(self.directory)
+        self.ports = {}
+        for name in SERVERS:
+            self.ports[name] = free_port()
+        servers = "".join(
+            SERVER.format(
+                name=name,
+                port=self.ports[name],
+                directory=self.directory,
+                protocols=protocols,
+                demands=DEMANDS.get(name, "").format(directory=self.directory),
+            )
+            for name, (*_, protocols) in SERVERS.items()
+        )
+        configuration = self.directory / "nginx.conf"
+        configuration.write_text(
+            "user root;"
+            + NGINX.format(directory=self.directory, issuer=issuer.port, servers=servers)
+        )
+        self.spawn(["nginx", "-p", self.directory, "-c", configuration], env=environment())
+
+        def listening():
+            assert self.running(), f"nginx did not start:\n{self.output.text()}"
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(
+                self.address("good")
+            ):
+                return True
+
+        eventually(listening, "nginx to listen")
+
+    def address(self, name):
+        return ("127.0.0.1", self.ports[name])
+
+    def close(self):
+        if self.running():
+            self.process.terminate()
+            self.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log(self, name):
+        """The requests one server has seen: (protocol, connection, number on it, status)."""
+        lines = [line.split() for line in (self.directory / "access.log").read_text().splitlines()]
+        return [tuple(rest) for server, *rest in lines if server == name]
