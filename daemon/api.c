@@ -38,13 +38,14 @@ int api_call_init(struct api_call *call, const char *target)
         if (question)
                 *question = '\0';
         call->query = question ? question + 1 : call->path + strlen(call->path);
+        call->query_size = strlen(call->query);
         return 0;
 }
 
 void api_call_deinit(struct api_call *call)
 {
         if (call->path) {
-                secret_wipe(call->query, strlen(call->query));
+                secret_wipe(call->query, call->query_size);
                 free(call->path);
         }
         token_unref(call->waiter.reply.token); /* replied, and the caller was gone */
@@ -128,8 +129,7 @@ static bool prefers_text(const char *accept)
 
 static int handle_v1_token(struct api *api, struct api_call *call, uint64_t now_ms)
 {
-        const int r = request_parse(&call->request, call->query, strlen(call->query),
-                                    REQUEST_QUERY);
+        const int r = request_parse(&call->request, call->query, call->query_size, REQUEST_QUERY);
 
         call->bare = prefers_text(call->headers.accept);
         return error_trace(ask(api, call, r, now_ms));
@@ -140,7 +140,7 @@ static int handle_v1_explain(struct api *api, struct api_call *call, uint64_t no
         struct explanation explanation;
         int r;
 
-        r = request_parse(&call->request, call->query, strlen(call->query), REQUEST_QUERY);
+        r = request_parse(&call->request, call->query, call->query_size, REQUEST_QUERY);
         if (r == 0 && call->headers.authorization)
                 r = request_authorization(&call->request, call->headers.authorization);
         if (r)

@@ -39,6 +39,7 @@ struct api_call {
         const char *method;
         char *path;  /* owned: the request target up to the question mark */
         char *query; /* what comes behind it, in the same memory; "" if nothing; rewritten */
+        size_t query_size;
         struct secret body;
         bool body_too_large;
         bool tcp;

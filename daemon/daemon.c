@@ -5,10 +5,10 @@
  * requests to issuers, the time) and commands outward (requests to begin, callers to answer), lets
  * libmicrohttpd work, which may ask the broker again, and carries outward what came of that.
  *
- * SIGTERM or SIGINT drains: no connection is accepted any more, no fetch begun, and what is in the
- * air has drain_timeout to land. Then callers who still wait are told, answers get a moment to be
- * sent, and everything is torn down in the reverse of the order it was built. A second signal skips
- * the waiting.
+ * SIGTERM, SIGINT or SIGHUP drains: no connection is accepted any more, no fetch begun, and what is
+ * in the air has drain_timeout to land. Then callers who still wait are told, answers get a moment
+ * to be sent, and everything is torn down in the reverse of the order it was built. A second signal
+ * skips the waiting.
  */
 
 #include "daemon.h"
@@ -68,41 +68,39 @@ struct daemon {
         struct log_limit failures;
 };
 
-/* What a failed fetch means to an operator. A refusal of a subject is a caller's affair. */
-static void log_fetch_end(struct daemon *daemon, const struct upstream_end *end)
+/* What the end of a fetch means to an operator. A refusal of a subject is a caller's affair. */
+static void log_fetch_end(struct daemon *daemon, const struct upstream_end *end, enum reason reason)
 {
-        const struct fetch_result *result = &end->result;
+        const bool answered = end->result.transport == REASON_NONE;
         uint64_t suppressed;
-        char more[64] = "";
+        char more[64] = "", status[32] = "";
 
-        if (result->transport == REASON_NONE && result->status == 200)
+        if (reason == REASON_NONE)
                 return;
-        if (result->transport == REASON_NONE && result->status >= 400 && result->status < 500 &&
-            result->status != 401 && result->status != 429) {
-                log_debug("client '%s': the issuer answered with status %u at %s", end->client,
-                          result->status, end->url);
+        if (answered)
+                (void)snprintf(status, sizeof(status), "status %u", end->result.status);
+        if (reason == REASON_SUBJECT_REFUSED || reason == REASON_SCOPE_REFUSED) {
+                log_debug("client '%s': no token from %s: %s: %s", end->client, end->url,
+                          reason_info(reason)->code, status);
                 return;
         }
         if (!log_limit_pass(&daemon->failures, daemon->loop.now_ms, &suppressed))
                 return;
         if (suppressed > 0)
                 (void)snprintf(more, sizeof(more), " (and %" PRIu64 " others like it)", suppressed);
-        if (result->transport != REASON_NONE)
-                log_warning("client '%s': no token from %s: %s: %s%s", end->client, end->url,
-                            reason_info(result->transport)->code, end->detail, more);
-        else
-                log_warning("client '%s': no token from %s: the issuer answered with status %u%s",
-                            end->client, end->url, result->status, more);
+        log_warning("client '%s': no token from %s: %s: %s%s", end->client, end->url,
+                    reason_info(reason)->code, answered ? status : end->detail, more);
 }
 
 static void take_fetch_ends(struct daemon *daemon)
 {
         struct upstream_end end;
+        enum reason reason;
 
         while (upstream_next(&daemon->upstream, &end)) {
-                log_fetch_end(daemon, &end);
-                broker_fetch_done(daemon->broker, end.flight, &end.result, daemon->loop.now_ms,
-                                  daemon->loop.wall_ms / 1000);
+                reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
+                                           daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                log_fetch_end(daemon, &end, reason);
                 upstream_release(&daemon->upstream, &end);
         }
 }
@@ -128,9 +126,12 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                 return;
         }
         if (upstream_start(&daemon->upstream, command->flight, command->client, command->url,
-                           &daemon->config->tls[command->client_index], &command->form) < 0)
-                broker_fetch_done(daemon->broker, command->flight, &failed, daemon->loop.now_ms,
-                                  daemon->loop.wall_ms / 1000);
+                           &daemon->config->tls[command->client_index], &command->form) < 0) {
+                log_error("client '%s': cannot begin a request to %s", command->client,
+                          command->url);
+                (void)broker_fetch_done(daemon->broker, command->flight, &failed,
+                                        daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+        }
 }
 
 static void log_note(const struct note *note)
@@ -192,12 +193,23 @@ static void begin_drain(struct daemon *daemon)
         broker_drain(daemon->broker, daemon->loop.now_ms);
 }
 
+/* Answers everybody who waits. The commands are carried out at once, since a fetch that was given
+ * up must not end any more; and libmicrohttpd, which has the answers to send, cannot be stopped
+ * before. */
+static void release_callers(struct daemon *daemon)
+{
+        broker_abort(daemon->broker, daemon->loop.now_ms);
+        do
+                carry_out_commands(daemon);
+        while (daemon->commands_left);
+        daemon->commands_left = true;
+}
+
 static void begin_flush(struct daemon *daemon)
 {
         daemon->phase = PHASE_FLUSHING;
         daemon->phase_until_ms = daemon->loop.now_ms + FLUSH_MS;
-        broker_abort(daemon->broker, daemon->loop.now_ms);
-        daemon->commands_left = true;
+        release_callers(daemon);
 }
 
 static void signals_ready(struct loop_source *source, uint32_t events)
@@ -275,6 +287,7 @@ static int init_signals(struct daemon *daemon)
         sigemptyset(&set);
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
         sigprocmask(SIG_BLOCK, &set, NULL);
         daemon->signals.ready = signals_ready;
         daemon->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -366,16 +379,6 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         return error_trace(r);
 }
 
-/* libmicrohttpd cannot be stopped while a request waits, whatever made the loop end. */
-static void release_callers(struct daemon *daemon)
-{
-        broker_abort(daemon->broker, daemon->loop.now_ms);
-        do
-                carry_out_commands(daemon);
-        while (daemon->commands_left);
-        server_tick(&daemon->server);
-}
-
 static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
@@ -406,6 +409,7 @@ int daemon_run(const struct config *config)
                          config->settings.n_clients == 1 ? "" : "s");
                 r = run(&daemon);
                 release_callers(&daemon);
+                server_tick(&daemon.server);
                 log_totals(&daemon);
         }
         daemon_deinit(&daemon);

@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +25,18 @@
 /* From the first event to the reading. */
 #define SETTLE_MS 100
 
+/* A folder that is not there, or cannot be watched, is tried again after this. */
+#define RETRY_MS 60000
+
 /* Of a message: the path of the configuration and a line. */
 #define PREFIX_MAX_BYTES 4200
 
-#define DAY_S          INT64_C(86400)
-#define DAY_MS         ((uint64_t)DAY_S * 1000)
-#define WARN_BEFORE_S  (30 * DAY_S)
-#define WATCHED_EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB)
+#define DAY_S         INT64_C(86400)
+#define DAY_MS        ((uint64_t)DAY_S * 1000)
+#define WARN_BEFORE_S (30 * DAY_S)
+#define WATCHED_EVENTS                                                                       \
+        (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | \
+         IN_MOVE_SELF)
 
 static const struct secret_source *source_of(const struct config *config, size_t client, size_t i)
 {
@@ -166,10 +172,12 @@ static void changed(struct loop_source *source, uint32_t events)
                 keeper->reread_at_ms = keeper->loop->now_ms + SETTLE_MS;
 }
 
-/* Watches the folder of each file. Where that fails a file is still read again on refusal. */
-static void watch_files(struct keeper *keeper)
+/* Watches the folder of each file, also one that has come in the place of another; to do so twice
+ * is harmless. Whether all of them are watched. */
+static bool watch_files(struct keeper *keeper)
 {
         const size_t n = keeper->config->settings.n_clients * CREDENTIALS_MAX;
+        bool all = true;
 
         for (size_t i = 0; i < n; i++) {
                 const struct secret_source *source = &keeper->config->secrets[i];
@@ -179,13 +187,16 @@ static void watch_files(struct keeper *keeper)
                         continue;
                 copy = strdup(source->where);
                 if (!copy || inotify_add_watch(keeper->source.fd, dirname(copy),
-                                               WATCHED_EVENTS | IN_ONLYDIR) < 0)
+                                               WATCHED_EVENTS | IN_ONLYDIR) < 0) {
                         log_warning("%s:%d: the folder of %s cannot be watched: %s; the secret is "
-                                    "read again only when the issuer refuses it",
+                                    "read again every minute, and when the issuer refuses it",
                                     keeper->config->path, source->line, source->where,
                                     strerror(errno));
+                        all = false;
+                }
                 free(copy);
         }
+        return all;
 }
 
 int keeper_init(struct keeper *keeper, const struct config *config, struct broker *broker,
@@ -210,7 +221,8 @@ int keeper_init(struct keeper *keeper, const struct config *config, struct broke
                 log_warning("changes of secret files will not be noticed: %s", strerror(errno));
                 return 0;
         }
-        watch_files(keeper);
+        if (!watch_files(keeper))
+                keeper->reread_at_ms = loop->now_ms + RETRY_MS;
         r = loop_add(loop, &keeper->source, EPOLLIN);
         return error_trace(r);
 }
@@ -246,6 +258,8 @@ void keeper_tick(struct keeper *keeper)
 
         if (keeper->reread_at_ms <= now_ms) {
                 keeper->reread_at_ms = LOOP_NEVER;
+                if (keeper->source.fd >= 0 && !watch_files(keeper))
+                        keeper->reread_at_ms = now_ms + RETRY_MS;
                 for (size_t i = 0; i < n; i++)
                         reread(keeper, i);
         }

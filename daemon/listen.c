@@ -172,6 +172,7 @@ static void accept_some(struct loop_source *source, uint32_t events)
         struct listener *listener = list_entry(source, struct listener, source);
         struct listeners *listeners = listener->all;
         const int on = 1;
+        uint64_t suppressed;
         struct peer peer;
         int fd;
 
@@ -180,8 +181,11 @@ static void accept_some(struct loop_source *source, uint32_t events)
                 if (fd < 0) {
                         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
                             errno == ENOBUFS) {
-                                log_warning("cannot accept on %s: %s; trying again in %d ms",
-                                            listener->name, strerror(errno), PAUSE_MS);
+                                if (log_limit_pass(&listeners->complaints, listeners->loop->now_ms,
+                                                   &suppressed))
+                                        log_warning(
+                                                "cannot accept on %s: %s; trying again in %d ms",
+                                                listener->name, strerror(errno), PAUSE_MS);
                                 for (size_t k = 0; k < listeners->n; k++)
                                         loop_remove(listeners->loop, &listeners->all[k].source);
                                 listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
@@ -226,7 +230,7 @@ int listeners_init(struct listeners *listeners, struct loop *loop, struct server
         bool tcp = false;
         int r;
 
-        *listeners = (struct listeners){.loop = loop, .server = server};
+        *listeners = (struct listeners){.loop = loop, .server = server, .complaints = {.max = 1}};
         listeners->finder.netlink_fd = -1;
         listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
         if (!listeners->all)
@@ -247,6 +251,11 @@ int listeners_init(struct listeners *listeners, struct loop *loop, struct server
                         return r;
                 }
                 tcp |= listener->tcp;
+        }
+        if (listeners->n == 0) {
+                log_error("there is nothing to listen on");
+                listeners_deinit(listeners);
+                return LISTEN_E_FAILED;
         }
         r = peer_finder_init(&listeners->finder, tcp);
         if (r < 0) {
@@ -330,6 +339,15 @@ int listeners_start(struct listeners *listeners)
         return 0;
 }
 
+/* Accepts again after a pause, or pauses again where that is not possible yet. */
+static void resume(struct listeners *listeners)
+{
+        for (size_t i = 0; i < listeners->n; i++)
+                loop_remove(listeners->loop, &listeners->all[i].source);
+        if (listeners_start(listeners) < 0)
+                listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
+}
+
 void listeners_tick(struct listeners *listeners)
 {
         const uint64_t now_ms = listeners->loop->now_ms;
@@ -338,7 +356,7 @@ void listeners_tick(struct listeners *listeners)
                listeners->lingerers[listeners->oldest].deadline_ms <= now_ms)
                 end_oldest_lingerer(listeners);
         if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms)
-                (void)listeners_start(listeners);
+                resume(listeners);
 }
 
 uint64_t listeners_next_tick_ms(const struct listeners *listeners)

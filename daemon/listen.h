@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "config.h"
+#include "log.h"
 #include "loop.h"
 #include "peer.h"
 #include "server.h"
@@ -30,6 +31,7 @@ struct listeners {
         struct peer_finder finder;
         struct listener *all; /* owned */
         size_t n;
+        struct log_limit complaints;
         uint64_t paused_until_ms; /* accepting stopped for want of descriptors; 0: it did not */
         struct lingerer lingerers[LISTEN_LINGER_MAX]; /* a ring, oldest at `oldest` */
         size_t oldest;

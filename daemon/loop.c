@@ -13,6 +13,10 @@
 
 #include "../lib/error.h"
 
+/* epoll_wait() counts by a clock that stands still in suspend, and deadlines do not: after a
+ * suspend they are late by this at most. */
+#define SLEEP_MAX_MS 10000
+
 int loop_init(struct loop *loop)
 {
         *loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
@@ -69,12 +73,14 @@ void loop_remove(struct loop *loop, struct loop_source *source)
 
 int loop_turn(struct loop *loop, uint64_t until_ms)
 {
-        int timeout_ms = -1, n;
+        int timeout_ms, n;
 
         loop_update_time(loop);
+        if (until_ms > loop->now_ms + SLEEP_MAX_MS)
+                until_ms = loop->now_ms + SLEEP_MAX_MS;
         if (until_ms <= loop->now_ms)
                 timeout_ms = 0;
-        else if (until_ms - loop->now_ms < INT32_MAX)
+        else
                 timeout_ms = (int)(until_ms - loop->now_ms);
 
         n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, timeout_ms);

@@ -2,12 +2,14 @@
 
 /* Arguments → configuration → daemon. The exit status is sysexits.h's. */
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "../lib/error.h"
 #include "config.h"
@@ -26,7 +28,7 @@ static const char help[] =
         "      --version       print the version and exit\n"
         "  -h, --help          print this and exit\n"
         "\n"
-        "Exit status: 0 stopped by SIGTERM or SIGINT, 64 wrong usage, 71 the system refuses\n"
+        "Exit status: 0 stopped by a signal, 64 wrong usage, 71 the system refuses\n"
         "something (an address is taken), 75 a name service fails, 78 the configuration is wrong.\n"
         "See egain-tokend(8) and egain-tokend.conf(5).\n";
 
@@ -104,11 +106,25 @@ static int run(const struct config *config)
         return r;
 }
 
+/* Descriptors 0 to 2 are taken, so that no socket can become standard error. */
+static void reserve_standard_descriptors(void)
+{
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd >= 0)
+                close(fd);
+}
+
 int main(int argc, char *argv[])
 {
         struct arguments arguments;
         struct config *config = NULL;
         int r, status;
+
+        reserve_standard_descriptors();
 
         r = parse_arguments(&arguments, argc, argv);
         if (r)

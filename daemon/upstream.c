@@ -16,6 +16,13 @@
 #include <strings.h>
 
 #include "../lib/error.h"
+#include "log.h"
+
+/*
+ * CURLOPT_PIPEWAIT stays off: transfers that wait for another's connection have no time-outs, so
+ * that an endpoint that accepts and says nothing would be tried by one after the other. Connections
+ * that are there are multiplexed all the same.
+ */
 
 /* A connection is not used for longer, so that a change in DNS is followed. */
 #define CONNECTION_LIFETIME_MAX_S 300L
@@ -36,6 +43,7 @@ struct transfer {
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
         char ratelimit_reset[FIELD_MAX_BYTES];
         bool too_large;
+        bool out_of_memory;
         char detail[CURL_ERROR_SIZE];
 };
 
@@ -65,6 +73,8 @@ static void socket_ready(struct loop_source *source, uint32_t events)
         curl_multi_socket_action(multi, source->fd, flags, &n_running);
 }
 
+/* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
+ * cannot be watched is one whose transfer runs into its time-out. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
 {
         struct upstream *upstream = data;
@@ -82,18 +92,21 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
                 events |= EPOLLIN;
         if (what & CURL_POLL_OUT)
                 events |= EPOLLOUT;
-        if (watch)
-                return loop_modify(upstream->loop, &watch->source, events) ? -1 : 0;
+        if (watch) {
+                (void)loop_modify(upstream->loop, &watch->source, events);
+                return 0;
+        }
 
         watch = calloc(1, sizeof(*watch));
         if (!watch)
-                return -1;
+                return 0;
         watch->upstream = upstream;
         watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
         r = loop_add(upstream->loop, &watch->source, events);
         if (r < 0) {
+                log_warning("cannot watch a connection to an issuer: %s", strerror(-r));
                 free(watch);
-                return -1;
+                return 0;
         }
         curl_multi_assign(upstream->multi, fd, watch);
         return 0;
@@ -163,6 +176,7 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *data)
         const int r = secret_append(&transfer->answer, bytes, size * n);
 
         transfer->too_large = r == SECRET_E_FULL;
+        transfer->out_of_memory = r < 0;
         return r ? 0 : size * n;
 }
 
@@ -240,7 +254,6 @@ static int set_options(struct upstream *upstream, struct transfer *transfer)
         SET(CURLOPT_FOLLOWLOCATION, 0L);
         SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-        SET(CURLOPT_PIPEWAIT, plain ? 0L : 1L);
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         SET(CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
         SET(CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
@@ -328,6 +341,8 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
 {
         if (transfer->too_large)
                 return REASON_ANSWER_TOO_LARGE;
+        if (transfer->out_of_memory)
+                return REASON_OUT_OF_MEMORY;
         switch (code) {
         case CURLE_OK: return REASON_NONE;
         case CURLE_PEER_FAILED_VERIFICATION:

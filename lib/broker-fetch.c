@@ -29,7 +29,8 @@ int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant
         r = flight_new(&flight, &broker->flights, key, client, audience);
         if (r)
                 return error_trace(r);
-        (void)credentials_pass(&broker->credentials[client], now_ms);
+        flight->tries_client = credentials_pass(&broker->credentials[client], now_ms) &&
+                               broker->credentials[client].probing;
         flight->refresh = refresh;
         flight->queued_at_ms = now_ms;
         issuer_enqueue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
@@ -110,11 +111,20 @@ void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reas
         }
 }
 
+/* One that was let through to see whether a held client's secrets work again, and has not seen it,
+ * leaves that to the next. */
+static void free_flight(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        if (flight->tries_client)
+                credentials_unpass(&broker->credentials[flight->client], now_ms);
+        flight_free(&broker->flights, flight);
+}
+
 void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms)
 {
         struct issuer *issuer = broker_issuer_of_flight(broker, flight);
 
-        flight_free(&broker->flights, flight);
+        free_flight(broker, flight, now_ms);
         if (placed)
                 issuer_finish(&broker->issuers, issuer, now_ms);
         broker_start_flights(broker, now_ms);
@@ -136,13 +146,9 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
         broker_start_flights(broker, now_ms);
 }
 
-void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms)
-{
-        if (flight->n_waiters == 0 && !flight->refresh)
-                broker_drop_unsent(broker, flight, now_ms);
-}
-
-void broker_drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms)
+/* Whether it could be dropped. Starts nothing in its place, so that a list can be walked meanwhile.
+ */
+static bool drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
         if (flight->state == FLIGHT_QUEUED)
                 issuer_dequeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight,
@@ -150,12 +156,28 @@ void broker_drop_unsent(struct broker *broker, struct flight *flight, uint64_t n
         else if (flight->state == FLIGHT_PAUSED)
                 list_unlink(&flight->link);
         else
-                return;
+                return false;
         if (flight->failure)
                 (void)broker_remember_failure(broker, flight->key, flight->failure, now_ms);
         timerheap_cancel(&broker->pauses, &flight->pause);
         broker->counters.dropped++;
-        broker_end_flight(broker, flight, false, now_ms);
+        free_flight(broker, flight, now_ms);
+        return true;
+}
+
+void broker_drop_refreshes(struct broker *broker, uint64_t now_ms)
+{
+        for (size_t i = 0; i < broker->issuers.n; i++) {
+                list_for_each_safe (link, &broker->issuers.all[i].refreshes)
+                        (void)drop_unsent(broker, flight_of(link), now_ms);
+        }
+        broker_start_flights(broker, now_ms);
+}
+
+void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        if (flight->n_waiters == 0 && !flight->refresh && drop_unsent(broker, flight, now_ms))
+                broker_start_flights(broker, now_ms);
 }
 
 /* Answers and ends a flight that is not under way. */
@@ -175,7 +197,7 @@ static void give_up(struct broker *broker, struct flight *flight, enum reason re
         } else {
                 list_unlink(&flight->link);
         }
-        flight_free(&broker->flights, flight);
+        free_flight(broker, flight, now_ms);
         broker->counters.dropped++;
 }
 

@@ -347,8 +347,8 @@ static void note_health(struct broker *broker, const struct flight *flight, uint
         credentials_accepted(credentials_of(broker, flight), flight->secret_id);
 }
 
-void broker_fetch_done(struct broker *broker, struct flight *flight,
-                       const struct fetch_result *result, uint64_t now_ms, int64_t wall_s)
+enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
+                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_s)
 {
         struct issuer *issuer = broker_issuer_of_flight(broker, flight);
         const size_t client = flight->client;
@@ -389,4 +389,5 @@ void broker_fetch_done(struct broker *broker, struct flight *flight,
         }
         broker_give_up_hopeless(broker, issuer, now_ms);
         note_changes(broker, client, issuer, &before, now_ms);
+        return answer.reason;
 }

@@ -153,8 +153,8 @@ uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, en
 /* Puts a flight that is in no list, and holds a place, off until its client's secrets were read. */
 void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t now_ms);
 
-/* Drops a flight without waiters, unless it is under way or about to be. */
-void broker_drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms);
+/* Drops the refreshes that queue. */
+void broker_drop_refreshes(struct broker *broker, uint64_t now_ms);
 
 /* Drops a flight that nobody waits for any more, where it is not under way. */
 void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms);

@@ -110,10 +110,7 @@ uint64_t broker_next_tick_ms(const struct broker *broker)
 void broker_drain(struct broker *broker, uint64_t now_ms)
 {
         broker->draining = true;
-        for (size_t i = 0; i < broker->issuers.n; i++) {
-                list_for_each_safe (link, &broker->issuers.all[i].refreshes)
-                        broker_drop_unsent(broker, list_entry(link, struct flight, link), now_ms);
-        }
+        broker_drop_refreshes(broker, now_ms);
 }
 
 bool broker_is_idle(const struct broker *broker)

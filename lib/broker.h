@@ -131,9 +131,10 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 /* What is to be done next, or false. Call until false: work to be done waits for nothing else. */
 bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret);
 
-/* A fetch has ended; `result` is borrowed. `wall_s` is the time of day in seconds since 1970. */
-void broker_fetch_done(struct broker *broker, struct flight *flight,
-                       const struct fetch_result *result, uint64_t now_ms, int64_t wall_s);
+/* A fetch has ended; `result` is borrowed. `wall_s` is the time of day in seconds since 1970.
+ * Returns why it brought no token, REASON_NONE if it did. */
+enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
+                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_s);
 
 /* A fetch was not begun, because everybody who waits for it has hung up. */
 void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t now_ms);

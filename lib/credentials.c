@@ -170,6 +170,14 @@ bool credentials_are_held(const struct credentials *credentials, uint64_t now_ms
         return backoff_holds(&credentials->hold, now_ms);
 }
 
+void credentials_unpass(struct credentials *credentials, uint64_t now_ms)
+{
+        if (!credentials->probing)
+                return; /* it has brought one */
+        credentials->probing = false;
+        credentials->hold.until_ms = now_ms;
+}
+
 bool credentials_pass(struct credentials *credentials, uint64_t now_ms)
 {
         if (credentials_are_held(credentials, now_ms))

@@ -75,3 +75,6 @@ void credentials_hold(struct credentials *credentials, uint64_t now_ms);
  * until that one has brought an outcome, or the same time has passed again. */
 bool credentials_are_held(const struct credentials *credentials, uint64_t now_ms);
 bool credentials_pass(struct credentials *credentials, uint64_t now_ms);
+
+/* The one that was let pass has brought no outcome: the next may. */
+void credentials_unpass(struct credentials *credentials, uint64_t now_ms);

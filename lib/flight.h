@@ -46,6 +46,7 @@ struct flight {
         size_t n_waiters;
         enum flight_state state;
         uint64_t sent_at_ms; /* when the fetch was sent */
+        bool tries_client;   /* the one that was let through at the end of its client's hold */
         bool refresh;        /* goes on without waiters */
         bool had_waiter;     /* a caller wanted it, at least at some time */
         uint64_t queued_at_ms;

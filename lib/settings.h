@@ -40,8 +40,8 @@ struct settings {
         size_t max_entries;        /* tokens in the cache */
         uint64_t max_memory_bytes; /* bytes in the cache, keys and book-keeping included */
 
-        uint64_t request_timeout_ms;  /* how long a caller waits for the issuer at most */
-        uint64_t expiry_margin_ms;    /* below it a caller waits for a new token (see cache.h) */
+        uint64_t request_timeout_ms; /* how long a caller waits for the issuer at most */
+        uint64_t expiry_margin_ms;   /* below it a caller waits for a new token (see freshness.h) */
         uint64_t upstream_timeout_ms; /* how long a fetch may take */
         uint64_t default_lifetime_ms; /* of a token whose lifetime the issuer does not tell */
 

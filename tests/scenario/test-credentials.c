@@ -196,6 +196,31 @@ static void held_thirty_seconds_doubling_to_five_minutes_with_one_probe_at_its_e
         world_end(&world);
 }
 
+static void a_probe_that_says_nothing_of_the_secret_leaves_that_to_the_next(void **state)
+{
+        struct caller probe = {}, caller = {};
+        struct world world;
+        struct lock lock;
+
+        (void)state;
+        start(&world, &lock);
+        lock.accepted = NULL;
+        ask_and_wait(&world, &caller, "x");
+        assert_reason_for(&caller, REASON_CREDENTIALS_REFUSED, 30);
+        world_advance(&world, 30 * SECONDS);
+        world_ask_user(&world, &probe, "probe");
+        assert_waits(&probe);
+        world_finish(&world, NULL, ENDING_THROTTLED);
+        assert_reason(&probe, REASON_ISSUER_THROTTLES);
+        world_ask_user(&world, &caller, "a");
+        assert_reason(&caller, REASON_ISSUER_THROTTLES); /* and not for its client's sake */
+        world_advance(&world, 1 * SECONDS);
+        lock.accepted = "old";
+        ask_and_wait(&world, &caller, "b");
+        assert_token(&caller, 1);
+        world_end(&world);
+}
+
 static void held_a_and_b_are_served_and_c_is_told(void **state)
 {
         struct caller caller = {};
@@ -368,6 +393,7 @@ int main(void)
                 cmocka_unit_test(each_secret_is_tried_once_and_then_the_client_is_held),
                 cmocka_unit_test(
                         held_thirty_seconds_doubling_to_five_minutes_with_one_probe_at_its_end),
+                cmocka_unit_test(a_probe_that_says_nothing_of_the_secret_leaves_that_to_the_next),
                 cmocka_unit_test(held_a_and_b_are_served_and_c_is_told),
                 cmocka_unit_test(held_one_client_leaves_another_at_the_same_url_alone),
                 cmocka_unit_test(a_changed_secret_ends_the_hold_at_once),

@@ -189,6 +189,25 @@ static void a_drained_broker_begins_no_refresh(void **state)
         world_end(&world);
 }
 
+/* The hold has ended, and nobody has noticed yet: dropping one must not start another. */
+static void a_drain_at_the_end_of_a_hold_drops_every_refresh(void **state)
+{
+        struct caller caller = {};
+        struct world world;
+
+        (void)state;
+        start(&world, 1);
+        world_ask_user(&world, &caller, "x");
+        use(&world, 0, 5);
+        world_oldest(&world)->retry_after = "3";
+        world_finish(&world, NULL, ENDING_THROTTLED);
+        assert_int_equal(world_counters(&world).flights, 5);
+        world_suspend(&world, 3 * SECONDS);
+        broker_drain(world.broker, world.now_ms);
+        assert_int_equal(world_counters(&world).flights, 0);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -199,6 +218,7 @@ int main(void)
                 cmocka_unit_test(a_queued_refresh_whose_token_has_gone_costs_no_request),
                 cmocka_unit_test(a_refresh_is_the_probe_only_where_no_caller_is_there_to_be_one),
                 cmocka_unit_test(a_drained_broker_begins_no_refresh),
+                cmocka_unit_test(a_drain_at_the_end_of_a_hold_drops_every_refresh),
         };
 
         return cmocka_run_group_tests_name("refresh-queue", tests, NULL, NULL);
