@@ -5,7 +5,7 @@
  * requests to issuers, the time) and commands outward (requests to begin, callers to answer), lets
  * libmicrohttpd work, which may ask the broker again, and carries outward what came of that.
  *
- * SIGTERM, SIGINT or SIGHUP drains: no connection is accepted any more, no fetch begun, and what is
+ * SIGTERM or SIGINT drains: no connection is accepted any more, no fetch begun, and what is
  * in the air has drain_timeout to land. Then callers who still wait are told, answers get a moment
  * to be sent, and everything is torn down in the reverse of the order it was built. A second signal
  * skips the waiting.
@@ -218,7 +218,11 @@ static void signals_ready(struct loop_source *source, uint32_t events)
         struct signalfd_siginfo info;
 
         while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-                if (daemon->phase == PHASE_SERVING)
+                if (info.ssi_signo == SIGHUP) {
+                        log_info("reading the client secrets again; the rest of the configuration "
+                                 "is read at a restart");
+                        keeper_read_soon(&daemon->keeper);
+                } else if (daemon->phase == PHASE_SERVING)
                         begin_drain(daemon);
                 else
                         daemon->phase_until_ms = daemon->loop.now_ms;

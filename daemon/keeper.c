@@ -84,14 +84,28 @@ static int check_key(const struct config *config, size_t client)
         return r > 0 ? KEEPER_E_UNUSABLE : error_trace(r);
 }
 
+/* Whether a file that libcurl will need can be read; said if not. */
+static bool is_readable(const char *path, const char *option)
+{
+        if (!path || access(path, R_OK) == 0)
+                return true;
+        fprintf(stderr, "%s: cannot be read: %s; it is given as '%s'\n", path, strerror(errno),
+                option);
+        return false;
+}
+
 /* Reads all into the broker, or (NULL) nowhere, and says all that is wrong. */
 static int read_all(const struct config *config, struct broker *broker)
 {
         int r, result = 0;
 
+        if (!is_readable(config->upstream.ca_file, "ca_file"))
+                result = KEEPER_E_UNUSABLE;
         for (size_t i = 0; i < config->settings.n_clients; i++) {
                 struct secret secrets[CREDENTIALS_MAX] = {};
 
+                if (!is_readable(config->tls[i].cert_file, "cert_file"))
+                        result = KEEPER_E_UNUSABLE;
                 r = read_client(config, i, NULL, secrets, stderr);
                 if (r == 0 && broker)
                         (void)broker_set_secrets(broker, i, secrets);
@@ -124,8 +138,9 @@ static void log_lines(const char *lines, const char *more)
         }
 }
 
-/* Reads a client's secrets into the broker; one that cannot be read stays as it is. */
-static void reread(struct keeper *keeper, size_t client)
+/* Reads a client's secrets into the broker; one that cannot be read stays as it is. Whether all
+ * could be read. */
+static bool reread(struct keeper *keeper, size_t client)
 {
         struct secret secrets[CREDENTIALS_MAX] = {};
         char *said = NULL;
@@ -134,7 +149,7 @@ static void reread(struct keeper *keeper, size_t client)
         int r;
 
         if (!errors)
-                return;
+                return false;
         r = read_client(keeper->config, client, keeper->broker, secrets, errors);
         fclose(errors);
         if (r > 0)
@@ -144,6 +159,7 @@ static void reread(struct keeper *keeper, size_t client)
                          keeper->config->settings.clients[client].name);
         wipe(secrets);
         free(said);
+        return r == 0;
 }
 
 void keeper_read_again(struct keeper *keeper, size_t client)
@@ -157,7 +173,7 @@ void keeper_read_again(struct keeper *keeper, size_t client)
                                 "client '%s': its secret is a systemd credential, which systemd "
                                 "replaces only when the service is restarted",
                                 name);
-        reread(keeper, client);
+        (void)reread(keeper, client);
         broker_secrets_read(keeper->broker, client, keeper->loop->now_ms);
 }
 
@@ -168,7 +184,12 @@ static void changed(struct loop_source *source, uint32_t events)
 
         while (read(source->fd, buffer, sizeof(buffer)) > 0)
                 ;
-        if (keeper->reread_at_ms == LOOP_NEVER)
+        keeper_read_soon(keeper);
+}
+
+void keeper_read_soon(struct keeper *keeper)
+{
+        if (keeper->reread_at_ms > keeper->loop->now_ms + SETTLE_MS)
                 keeper->reread_at_ms = keeper->loop->now_ms + SETTLE_MS;
 }
 
@@ -251,6 +272,17 @@ static void warn_of_expiry(const struct keeper *keeper, size_t client, size_t i)
                             which, (left_s + DAY_S - 1) / DAY_S, left_s <= DAY_S ? "" : "s");
 }
 
+static void reread_all(struct keeper *keeper)
+{
+        bool good = true;
+
+        for (size_t i = 0; i < keeper->config->settings.n_clients; i++)
+                good &= reread(keeper, i);
+        if (good && keeper->complained)
+                log_info("every client secret can be read again");
+        keeper->complained = !good;
+}
+
 void keeper_tick(struct keeper *keeper)
 {
         const uint64_t now_ms = keeper->loop->now_ms;
@@ -260,8 +292,7 @@ void keeper_tick(struct keeper *keeper)
                 keeper->reread_at_ms = LOOP_NEVER;
                 if (keeper->source.fd >= 0 && !watch_files(keeper))
                         keeper->reread_at_ms = now_ms + RETRY_MS;
-                for (size_t i = 0; i < n; i++)
-                        reread(keeper, i);
+                reread_all(keeper);
         }
         if (keeper->warn_at_ms <= now_ms) {
                 keeper->warn_at_ms = now_ms + DAY_MS;

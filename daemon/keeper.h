@@ -21,6 +21,7 @@ struct keeper {
         struct loop_source
                 source;        /* inotify; fd -1: cannot be had, files are read again on refusal */
         uint64_t reread_at_ms; /* something has changed; LOOP_NEVER: nothing has */
+        bool complained;       /* one could not be read */
         uint64_t warn_at_ms;   /* next look at the dates of expiry */
 };
 
@@ -39,6 +40,9 @@ void keeper_deinit(struct keeper *keeper);
 
 /* Carries out COMMAND_READ_SECRETS. */
 void keeper_read_again(struct keeper *keeper, size_t client);
+
+/* Has every secret read again. */
+void keeper_read_soon(struct keeper *keeper);
 
 /* Reads what has changed, and warns of what expires. */
 void keeper_tick(struct keeper *keeper);

@@ -2,8 +2,9 @@
 
 /*
  * Standard error is somebody else's open file: O_NONBLOCK set on it would hold for the shell, too.
- * So a pipe, a terminal or a file is opened anew through /proc, with a description of our own, and
- * a socket (the journal's) is written to with MSG_DONTWAIT.
+ * So a pipe or a terminal is opened anew through /proc, with a description of our own, and a socket
+ * (the journal's) is written to with MSG_DONTWAIT. A regular file is written to as it is: others
+ * may write to it from where we are, and O_NONBLOCK would mean nothing for it.
  */
 
 #include "log.h"
@@ -47,7 +48,7 @@ void log_init(enum log_level level)
         if (fstat(STDERR_FILENO, &st) < 0)
                 return;
         self.is_socket = S_ISSOCK(st.st_mode);
-        if (self.is_socket) {
+        if (self.is_socket || S_ISREG(st.st_mode)) {
                 self.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
                 return;
         }

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Lines to standard error, never blocking: where nobody reads, lines are dropped and counted. Under
+ * Lines to standard error, never waiting for a reader: where nobody reads, lines are dropped and
+ * counted (a file on a disk that hangs can still stall us). Under
  * systemd each begins with its priority, sd-daemon(3).
  *
  * Never a token, a secret, a body or an Authorization header, at any level.

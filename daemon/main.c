@@ -28,8 +28,10 @@ static const char help[] =
         "      --version       print the version and exit\n"
         "  -h, --help          print this and exit\n"
         "\n"
-        "Exit status: 0 stopped by a signal, 64 wrong usage, 71 the system refuses\n"
-        "something (an address is taken), 75 a name service fails, 78 the configuration is wrong.\n"
+        "Exit status: 0 stopped by a signal, 64 wrong usage, 71 the system refuses something (an\n"
+        "address is taken), 75 a name cannot be looked up just now, 78 the configuration is wrong "
+        "or\n"
+        "a secret cannot be read.\n"
         "See egain-tokend(8) and egain-tokend.conf(5).\n";
 
 struct arguments {

@@ -10,8 +10,8 @@
  * those in use stay where they are. Where a long run of entries was hit, the hand stops after
  * CACHE_HAND_MAX of them: the victim is then one that was in use, but the loop does not stall.
  *
- * An entry owns a reference to its token; an entry is
- * lent only until the next call, and can go at any time while an answer still holds the token.
+ * An entry owns a reference to its token, and is lent to a caller only until the next call: it can
+ * go at any time, also while an answer still holds the token.
  */
 
 #include "cache.h"

@@ -5,8 +5,8 @@
  * The error model of this code base. A function that can fail returns an int:
  *
  * - 0: success.
- * - Negative, an errno: unexpected (out of memory, mostly). It travels up unchanged, and is traced
- * at every return that passes it on.
+ * - Negative, an errno: unexpected (out of memory, mostly). It travels up unchanged, traced at
+ *   every return that passes it on.
  * - Positive: an outcome that the function's header lists by name and its caller handles.
  *
  * Tracing costs nothing while nobody observes: the daemon sets error_observer at log level debug.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Limits are judged before anything is made, and the waiter joins before the fetch is asked for: a
- * flight that exists has a caller, or had one. When a caller's time is up it leaves, and the flight
- * goes on without it: the next one to ask finds the token.
+ * Limits are judged before anything is made, and the waiter joins before the fetch is asked for.
+ * When a caller's time is up it leaves, and a fetch that is under way goes on without it: the next
+ * one to ask finds the token.
  */
 
 #include "flight.h"

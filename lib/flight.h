@@ -3,8 +3,8 @@
 
 /*
  * Single-flight: whoever asks for a token that is being fetched waits for that fetch. A flight
- * stands for one grant from the first caller that misses until the issuer's answer; its waiters are
- * embedded in the callers' own requests.
+ * stands for one grant, from the caller that misses or the refresh that begins it until it has an
+ * outcome; its waiters are embedded in the callers' own requests.
  */
 
 #include <stdbool.h>

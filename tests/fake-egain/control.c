@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- *   GET  /_control/stats      the statistics
- *   GET  /_control/wait       ?field=NAME&at_least=N&at_most=N&timeout_ms=N: the statistics, as
- * soon as the counter is within its bounds; with 408, when it never was POST /_control/behaviour
- * one rule more, see struct rule; tells its id POST /_control/release    [{"count": n}]: lets held
- * requests go, the oldest first POST /_control/reset      as if just started, but for clients and
- * serial numbers PUT  /_control/clients    {"tenant", "client_id", "secrets"}: a client
- * application, new or with other secrets
+ * - GET /_control/stats: the statistics.
+ * - GET /_control/wait?field=NAME&at_least=N&at_most=N&timeout_ms=N: the statistics, as soon as the
+ *   counter is within its bounds; with 408 if it never was.
+ * - POST /_control/behaviour: one rule more, see struct rule in rule.h; tells its id.
+ * - POST /_control/release, [{"count": n}]: lets held requests go, the oldest first.
+ * - POST /_control/reset: as if just started, but for clients and serial numbers.
+ * - PUT /_control/clients, {"tenant", "client_id", "secrets"}: a client application, new or with
+ *   other secrets.
  *
  * Bodies and answers are JSON. What is not understood to the last field is refused with 400.
  *

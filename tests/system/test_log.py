@@ -4,6 +4,8 @@
 That it never writes a token or a secret is checked at the end of every daemon (see harness).
 """
 
+import signal
+
 import pytest
 
 import expect
@@ -17,6 +19,52 @@ def answers(daemon):
         return daemon.request("GET", "/readyz").status == 200
     except (ConnectionRefusedError, FileNotFoundError):
         return False
+
+
+class TestReasons:
+    """Whatever a caller sees as 502 is in the log with its reason."""
+
+    @pytest.mark.parametrize(
+        "behaviour, line",
+        [
+            ({"body": "<html>", "content_type": "text/html"}, "answer_unusable: status 200"),
+            ({"error": "unauthorized_client"}, "client_unauthorized: status 400"),
+            ({"status": 302, "headers": {"Location": "/"}, "body": ""}, "answer_redirect: status 302"),
+        ],
+    )
+    def test_of_a_502(self, start_daemon, issuer, behaviour, line):
+        daemon = start_daemon()
+        issuer.behave(**behaviour)
+        expect.error(daemon.ask("a"), 502, "server_error")
+        daemon.output.wait_for(f"warning: client 'portal': no token from .*: {line}")
+
+
+class TestSignals:
+    def test_sighup_reads_secrets_again_and_serves_on(self, start_daemon):
+        daemon = start_daemon()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.output.wait_for("reading the client secrets again")
+        expect.miss(daemon.ask("a"), "a")
+
+
+class TestFile:
+    def test_others_may_write_to_the_file_from_where_the_daemon_is(self, issuer, tmp_path):
+        """As a shell does, with one offset for all: nobody's lines are lost."""
+        script = (
+            f"exec >{tmp_path}/log 2>&1; echo before; \"$@\" & pid=$!; "
+            "trap 'kill $pid' TERM; wait $pid; wait $pid; echo after"
+        )
+        daemon = Daemon(issuer, prefix=("sh", "-c", script, "sh"))
+        try:
+            daemon.spawn_daemon()
+            eventually(lambda: answers(daemon), "the daemon to serve")
+            daemon.terminate()
+            assert daemon.wait() == 0
+        finally:
+            daemon.close()
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert lines[0] == "before" and lines[-1] == "after"
+        assert any("ready" in line for line in lines) and "stopped: " in lines[-2]
 
 
 class TestLevels:

@@ -383,7 +383,7 @@ class TestClientCertificates:
         """nginx says so in a 400, which is a refusal like any other."""
         daemon = start_behind_tls(MTLS)
         expect.error(daemon.ask(subject, client_id=None), 400, "invalid_grant")
-        daemon.output.wait_for("client 'mtls': the issuer answered with status 400")
+        daemon.output.wait_for("client 'mtls': no token from .*: subject_refused: status 400")
         assert issuer.requests() == 0
 
     def test_with_a_strangers(self, start_behind_tls, issuer, nginx, subject):
