@@ -160,7 +160,7 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
                 detail = REASON_REPEATED_TOKEN;
         forget_failures(broker, flight->key, now_ms);
         /* What was evicted meanwhile was not missed, unless a caller came for it. */
-        if (old || flight->had_waiter)
+        if (flight->had_waiter || cache_holds(&broker->cache, flight->key))
                 (void)cache_store(&broker->cache, flight->key, token);
         give_token(broker, flight, token, detail, now_ms);
 }

@@ -134,6 +134,11 @@ const struct cache_entry *cache_peek(const struct cache *cache, struct grant_key
         return entry && is_live(entry, now_ms) ? entry : NULL;
 }
 
+bool cache_holds(const struct cache *cache, struct grant_key key)
+{
+        return *find(cache, key);
+}
+
 static struct list *newer(struct cache *cache, struct list *link)
 {
         return link->prev == &cache->queue ? cache->queue.prev : link->prev;

@@ -82,6 +82,9 @@ struct cache_entry *cache_lookup(struct cache *cache, struct grant_key key, uint
 const struct cache_entry *cache_peek(const struct cache *cache, struct grant_key key,
                                      uint64_t now_ms);
 
+/* Whether there is an entry under `key`, also one that is past its end and about to go. */
+bool cache_holds(const struct cache *cache, struct grant_key key);
+
 /* The key of an entry; borrows from it. */
 struct grant_key cache_entry_key(const struct cache_entry *entry);
 

@@ -238,7 +238,8 @@ static void take_token(struct model *model, int key, uint64_t now_ms)
         if (k->rejection.step_ms == 0)
                 forget(k);
         k->refusal = k->miss = k->refreshing = (struct model_step){};
-        if (k->had_waiter || cached(model, key, now_ms)) {
+        /* Its entry is still there, if only to go. */
+        if (k->had_waiter || (model->cached_serial && model->cached_key == key)) {
                 model->cached_key = key;
                 model->cached_serial = model->serial;
                 model->cached_sent_at_ms = k->sent_at_ms;

@@ -363,6 +363,29 @@ static void an_evicted_entry_is_not_stored_again_by_a_refresh(void **state)
         }
 }
 
+/* Its life was too short for the fetch, but it was in use: what came is kept for the next caller.
+ */
+static void renewed_while_it_ended_the_new_one_is_kept(void **state)
+{
+        struct caller caller = {};
+        struct world world;
+        uint64_t serial;
+
+        (void)state;
+        world_init(&world);
+        world_start(&world);
+        serial = world_prime(&world, "anna", 3);
+        world_advance(&world, 1600);
+        world_ask_user(&world, &caller, "anna");
+        assert_hit(&caller, serial);
+        assert_non_null(world_fetch_of(&world, "anna"));
+        world_advance(&world, 600); /* it is not handed out any more */
+        world_finish(&world, world_fetch_of(&world, "anna"), ENDING_TOKEN);
+        world_ask_user(&world, &caller, "anna");
+        assert_hit(&caller, serial + 1);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -370,6 +393,7 @@ int main(void)
                 cmocka_unit_test(due_and_used_is_refreshed_by_a_timer),
                 cmocka_unit_test(due_and_not_used_is_refreshed_by_the_first_request),
                 cmocka_unit_test(used_means_since_the_last_renewal),
+                cmocka_unit_test(renewed_while_it_ended_the_new_one_is_kept),
                 cmocka_unit_test(refresh_points_of_tokens_fetched_together_are_spread),
                 cmocka_unit_test(the_refresh_point_leaves_time_for_a_fetch_whatever_the_lifetime),
                 cmocka_unit_test(due_does_not_fetch_while_key_url_or_client_forbid),
