@@ -77,13 +77,26 @@ static int answer_reply(struct api_call *call, struct reply *reply)
         return r ? error_trace(r) : API_ANSWER;
 }
 
-/* A request was parsed into call->request, or `r` says why not. */
-static int ask(struct api *api, struct api_call *call, int r, uint64_t now_ms)
+/* Reads the form of a POST or the query of a GET, and HTTP Basic. 0, -ENOMEM or a reason. */
+static int read_request(struct api_call *call)
 {
-        struct reply reply;
+        int r;
 
+        if (call->route->form)
+                r = request_parse(&call->request, call->body.bytes, call->body.size, REQUEST_BODY);
+        else
+                r = request_parse(&call->request, call->query, call->query_size, REQUEST_QUERY);
         if (r == 0 && call->headers.authorization)
                 r = request_authorization(&call->request, call->headers.authorization);
+        return error_trace(r);
+}
+
+static int handle_token(struct api *api, struct api_call *call, uint64_t now_ms)
+{
+        struct reply reply;
+        int r;
+
+        r = read_request(call);
         if (call->request.secret_sent) {
                 api->secrets_sent++;
                 if (!api->secret_named)
@@ -98,14 +111,6 @@ static int ask(struct api *api, struct api_call *call, int r, uint64_t now_ms)
         if (r == BROKER_E_WAIT)
                 return API_WAIT;
         return error_trace(answer_reply(call, &reply));
-}
-
-static int handle_oauth2_token(struct api *api, struct api_call *call, uint64_t now_ms)
-{
-        const int r = request_parse(&call->request, call->body.bytes, call->body.size,
-                                    REQUEST_BODY);
-
-        return error_trace(ask(api, call, r, now_ms));
 }
 
 /* Whether text/plain is asked for: it is among the types accepted, and before JSON. */
@@ -129,10 +134,8 @@ static bool prefers_text(const char *accept)
 
 static int handle_v1_token(struct api *api, struct api_call *call, uint64_t now_ms)
 {
-        const int r = request_parse(&call->request, call->query, call->query_size, REQUEST_QUERY);
-
         call->bare = prefers_text(call->headers.accept);
-        return error_trace(ask(api, call, r, now_ms));
+        return error_trace(handle_token(api, call, now_ms));
 }
 
 static int handle_v1_explain(struct api *api, struct api_call *call, uint64_t now_ms)
@@ -140,9 +143,7 @@ static int handle_v1_explain(struct api *api, struct api_call *call, uint64_t no
         struct explanation explanation;
         int r;
 
-        r = request_parse(&call->request, call->query, call->query_size, REQUEST_QUERY);
-        if (r == 0 && call->headers.authorization)
-                r = request_authorization(&call->request, call->headers.authorization);
+        r = read_request(call);
         if (r)
                 return error_trace(answer_error(call, reason_of_error(r)));
         broker_explain(api->broker, &call->request, call->peer, now_ms, &explanation);
@@ -180,7 +181,7 @@ static int handle_metadata(struct api *api, struct api_call *call, uint64_t now_
 }
 
 static const struct api_route routes[] = {
-        {"/oauth2/token", "POST", false, true, handle_oauth2_token},
+        {"/oauth2/token", "POST", false, true, handle_token},
         {"/v1/token", "GET", true, false, handle_v1_token},
         {"/v1/explain", "GET", false, false, handle_v1_explain},
         {"/healthz", "GET", false, false, handle_healthz},

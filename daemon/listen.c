@@ -167,29 +167,39 @@ static bool lacks_ipv6(const struct listener_config *config)
 
 static void linger(struct listeners *listeners, int fd);
 
+/* Stops accepting for a moment: a descriptor that cannot be taken would keep the loop awake. */
+static void pause_accepting(struct listeners *listeners)
+{
+        for (size_t i = 0; i < listeners->n; i++)
+                loop_remove(listeners->loop, &listeners->all[i].source);
+        listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
+}
+
+static void accept_failed(struct listener *listener)
+{
+        struct listeners *listeners = listener->all;
+        uint64_t suppressed;
+
+        if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+                return;
+        if (log_limit_pass(&listeners->complaints, listeners->loop->now_ms, &suppressed))
+                log_warning("cannot accept on %s: %s; trying again in %d ms", listener->name,
+                            strerror(errno), PAUSE_MS);
+        pause_accepting(listeners);
+}
+
 static void accept_some(struct loop_source *source, uint32_t events)
 {
         struct listener *listener = list_entry(source, struct listener, source);
         struct listeners *listeners = listener->all;
         const int on = 1;
-        uint64_t suppressed;
         struct peer peer;
         int fd;
 
         for (int i = 0; i < ACCEPT_MAX; i++) {
                 fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
                 if (fd < 0) {
-                        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-                            errno == ENOBUFS) {
-                                if (log_limit_pass(&listeners->complaints, listeners->loop->now_ms,
-                                                   &suppressed))
-                                        log_warning(
-                                                "cannot accept on %s: %s; trying again in %d ms",
-                                                listener->name, strerror(errno), PAUSE_MS);
-                                for (size_t k = 0; k < listeners->n; k++)
-                                        loop_remove(listeners->loop, &listeners->all[k].source);
-                                listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
-                        }
+                        accept_failed(listener);
                         return;
                 }
                 if (server_is_full(listeners->server)) {
@@ -339,15 +349,6 @@ int listeners_start(struct listeners *listeners)
         return 0;
 }
 
-/* Accepts again after a pause, or pauses again where that is not possible yet. */
-static void resume(struct listeners *listeners)
-{
-        for (size_t i = 0; i < listeners->n; i++)
-                loop_remove(listeners->loop, &listeners->all[i].source);
-        if (listeners_start(listeners) < 0)
-                listeners->paused_until_ms = listeners->loop->now_ms + PAUSE_MS;
-}
-
 void listeners_tick(struct listeners *listeners)
 {
         const uint64_t now_ms = listeners->loop->now_ms;
@@ -355,8 +356,9 @@ void listeners_tick(struct listeners *listeners)
         while (listeners->n_lingerers > 0 &&
                listeners->lingerers[listeners->oldest].deadline_ms <= now_ms)
                 end_oldest_lingerer(listeners);
-        if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms)
-                resume(listeners);
+        if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms &&
+            listeners_start(listeners) < 0)
+                pause_accepting(listeners);
 }
 
 uint64_t listeners_next_tick_ms(const struct listeners *listeners)

@@ -57,21 +57,11 @@ void log_init(enum log_level level)
                 self.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 }
 
-void log_set_level(enum log_level level)
-{
-        self.level = level;
-}
-
 void log_deinit(void)
 {
         if (self.fd >= 0)
                 close(self.fd);
         self.fd = -1;
-}
-
-uint64_t log_dropped(void)
-{
-        return self.dropped;
 }
 
 static bool write_line(const char *line, size_t size)

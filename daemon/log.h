@@ -16,14 +16,10 @@
 
 /* Looks at what standard error is. Call once, before privileges or descriptors change. */
 void log_init(enum log_level level);
-void log_set_level(enum log_level level);
 void log_deinit(void);
 
 /* One line; its end is added, control characters are replaced. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* Lines that could not be written. */
-uint64_t log_dropped(void);
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -49,6 +49,7 @@ struct request {
         struct connection *connection;
         struct MHD_Connection *mhd;
         enum request_state state;
+        bool huge; /* it says that its body is over BODY_READ_MAX_BYTES */
         struct api_call call;
 };
 
@@ -124,7 +125,8 @@ static void notify(void *data, struct MHD_Connection *mhd, void **socket_context
 static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const char *name,
                                    const char *value)
 {
-        struct api_headers *headers = data;
+        struct request *request = data;
+        struct api_headers *headers = &request->call.headers;
 
         if (!value)
                 return MHD_YES;
@@ -135,6 +137,8 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
                 headers->accept = value;
         } else if (strcasecmp(name, "Authorization") == 0) {
                 headers->authorization = value;
+        } else if (strcasecmp(name, "Content-Length") == 0) {
+                request->huge |= strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
         } else if (strcasecmp(name, "Content-Type") == 0) {
                 headers->content_type = value;
         } else if (strcasecmp(name, "Metadata") == 0) {
@@ -148,16 +152,11 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         return MHD_YES;
 }
 
-/* What a body of ours needs to be wiped before it is freed. */
-struct body {
-        struct secret bytes;
-};
-
 static void free_body(void *data)
 {
-        struct body *body = data;
+        struct secret *body = data;
 
-        secret_deinit(&body->bytes);
+        secret_deinit(body);
         free(body);
 }
 
@@ -165,14 +164,14 @@ static void free_body(void *data)
 static struct MHD_Response *response_of_body(struct secret *bytes)
 {
         struct MHD_Response *response;
-        struct body *body;
+        struct secret *body;
 
         body = calloc(1, sizeof(*body));
         if (!body)
                 return NULL;
-        secret_move(&body->bytes, bytes);
-        response = MHD_create_response_from_buffer_with_free_callback_cls(
-                body->bytes.size, body->bytes.bytes, free_body, body);
+        secret_move(body, bytes);
+        response = MHD_create_response_from_buffer_with_free_callback_cls(body->size, body->bytes,
+                                                                          free_body, body);
         if (!response)
                 free_body(body);
         return response;
@@ -221,14 +220,6 @@ static enum MHD_Result queue(struct request *request)
         return queued;
 }
 
-static bool is_huge(struct MHD_Connection *mhd)
-{
-        const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND,
-                                                         MHD_HTTP_HEADER_CONTENT_LENGTH);
-
-        return length && strtoull(length, NULL, 10) > BODY_READ_MAX_BYTES;
-}
-
 /* The header is in. */
 static enum MHD_Result start(struct request *request, const char *method)
 {
@@ -239,14 +230,14 @@ static enum MHD_Result start(struct request *request, const char *method)
         call->method = method;
         call->peer = &request->connection->peer;
         call->tcp = request->connection->tcp;
-        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, &call->headers);
+        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
 
         r = api_begin(request->server->api, call);
         if (r < 0)
                 return MHD_NO;
         if (r == API_ANSWER)
                 request->state = REQUEST_ANSWERED;
-        if (!is_huge(request->mhd))
+        if (!request->huge)
                 return MHD_YES;
 
         if (request->state == REQUEST_READING) {

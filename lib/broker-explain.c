@@ -6,13 +6,14 @@
 
 #include "broker-private.h"
 
-static void explain_entry(const struct broker *broker, const struct cache_entry *entry,
-                          uint64_t now_ms, struct explanation *ret)
+static void explain_entry(const struct question *question, struct explanation *ret)
 {
+        const struct cache_entry *entry = question->entry;
         const struct token *token = entry->token;
+        const uint64_t now_ms = question->now_ms;
 
         ret->present = true;
-        ret->freshness = broker_freshness(broker, token, now_ms);
+        ret->freshness = question->freshness;
         ret->age_ms = now_ms - token->sent_at_ms;
         ret->left_ms = token->expires_at_ms - now_ms;
         if (token->refresh_at_ms > now_ms)
@@ -62,7 +63,6 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         struct question question = {.request = request, .now_ms = now_ms};
         uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
         const struct client_settings *client;
-        const struct cache_entry *entry;
         const struct flight *flight;
         bool reported;
         int r;
@@ -83,17 +83,17 @@ void broker_explain(struct broker *broker, const struct token_request *request,
                 .scope = question.scope,
         };
 
-        entry = cache_peek(&broker->cache, question.key, now_ms);
         flight = flights_find(&broker->flights, question.key);
-        question.entry = (struct cache_entry *)entry; /* only looked at */
+        /* Only looked at. */
+        question.entry = (struct cache_entry *)cache_peek(&broker->cache, question.key, now_ms);
         question.worth = broker_entry_worth(broker, &question, &ret->cache_status, &reported);
         ret->blocked = broker_blocked(broker, &question, flight, &ret->blocked_ms);
         ret->would_wait = question.worth != WORTH_ANSWER && ret->blocked == REASON_NONE;
         ret->would_serve_old = question.worth == WORTH_STOPGAP && ret->blocked != REASON_NONE;
         ret->in_flight = flight;
         ret->waiters = flight ? flight->n_waiters : 0;
-        if (entry)
-                explain_entry(broker, entry, now_ms, ret);
+        if (question.entry)
+                explain_entry(&question, ret);
         explain_memory(broker, question.key, now_ms, ret);
         explain_issuer(broker, &question, ret);
 }

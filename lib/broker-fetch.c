@@ -61,17 +61,17 @@ static bool takes_refreshes(struct issuer *issuer, uint64_t now_ms)
         }
 }
 
-void broker_refresh(struct broker *broker, struct grant_key key, uint64_t now_ms)
+void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
+                    enum audience audience, uint64_t now_ms)
 {
-        const struct grant grant = grant_of_key(key);
-        const size_t client = broker_client_of(broker, grant.identity);
-        const enum audience audience = grant_audience(grant.subject_kind);
-        const struct memory_record *record = memory_find(&broker->memory, key, now_ms);
+        const struct memory_record *record;
         struct flight *flight;
         uint64_t left_ms;
 
-        if (broker->draining || flights_find(&broker->flights, key) ||
-            (record && backoff_holds(&record->refresh, now_ms)) ||
+        if (broker->draining || flights_find(&broker->flights, key))
+                return;
+        record = memory_find(&broker->memory, key, now_ms);
+        if ((record && backoff_holds(&record->refresh, now_ms)) ||
             broker_remembered_refusal(broker, key, now_ms, &left_ms) ||
             broker->credentials[client].hold.step_ms > 0 ||
             !takes_refreshes(broker_issuer_of(broker, client, audience), now_ms) ||
@@ -146,22 +146,34 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
         broker_start_flights(broker, now_ms);
 }
 
-/* Whether it could be dropped. Starts nothing in its place, so that a list can be walked meanwhile.
- */
+/* Takes a flight that is not under way and has no waiters out of wherever it is, and frees it.
+ * Starts nothing in its place, so that a list can be walked meanwhile. */
+static void withdraw(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+
+        timerheap_cancel(&broker->pauses, &flight->pause);
+        if (flight->state == FLIGHT_QUEUED) {
+                issuer_dequeue(&broker->issuers, issuer, flight, now_ms);
+        } else if (flight->state == FLIGHT_STARTING) {
+                list_unlink(&flight->link);
+                broker_free_probe(broker, flight);
+                issuer_finish(&broker->issuers, issuer, now_ms);
+        } else {
+                list_unlink(&flight->link);
+        }
+        free_flight(broker, flight, now_ms);
+        broker->counters.dropped++;
+}
+
+/* Whether it could be dropped: it is not under way, nor about to be. */
 static bool drop_unsent(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
-        if (flight->state == FLIGHT_QUEUED)
-                issuer_dequeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight,
-                               now_ms);
-        else if (flight->state == FLIGHT_PAUSED)
-                list_unlink(&flight->link);
-        else
+        if (flight->state != FLIGHT_QUEUED && flight->state != FLIGHT_PAUSED)
                 return false;
         if (flight->failure)
                 (void)broker_remember_failure(broker, flight->key, flight->failure, now_ms);
-        timerheap_cancel(&broker->pauses, &flight->pause);
-        broker->counters.dropped++;
-        free_flight(broker, flight, now_ms);
+        withdraw(broker, flight, now_ms);
         return true;
 }
 
@@ -184,21 +196,8 @@ void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint6
 static void give_up(struct broker *broker, struct flight *flight, enum reason reason,
                     uint64_t left_ms, uint64_t now_ms)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
-
         broker_fail_waiters(broker, flight, reason, left_ms, now_ms);
-        timerheap_cancel(&broker->pauses, &flight->pause);
-        if (flight->state == FLIGHT_QUEUED) {
-                issuer_dequeue(&broker->issuers, issuer, flight, now_ms);
-        } else if (flight->state == FLIGHT_STARTING) {
-                list_unlink(&flight->link);
-                broker_free_probe(broker, flight);
-                issuer_finish(&broker->issuers, issuer, now_ms);
-        } else {
-                list_unlink(&flight->link);
-        }
-        free_flight(broker, flight, now_ms);
-        broker->counters.dropped++;
+        withdraw(broker, flight, now_ms);
 }
 
 static void give_up_list(struct broker *broker, struct list *list, size_t client,

@@ -65,6 +65,7 @@ struct question {
         enum audience audience;
         uint64_t now_ms;
         struct cache_entry *entry; /* NULL: none */
+        enum freshness freshness;  /* of its token; set by broker_entry_worth() */
         enum worth worth;
 };
 
@@ -75,7 +76,7 @@ int broker_judge_request(struct broker *broker, const struct peer *peer, struct 
 
 /* What the entry is worth to the request, and in *ret_status why it is no better. *ret_reported:
  * the request says that an API refused this very token. */
-enum worth broker_entry_worth(const struct broker *broker, const struct question *question,
+enum worth broker_entry_worth(const struct broker *broker, struct question *question,
                               enum cache_status *ret_status, bool *ret_reported);
 
 /* A remembered refusal of this grant, or of its scope for any subject; else REASON_NONE. */
@@ -122,7 +123,8 @@ int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant
 void broker_start_flights(struct broker *broker, uint64_t now_ms);
 
 /* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
-void broker_refresh(struct broker *broker, struct grant_key key, uint64_t now_ms);
+void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
+                    enum audience audience, uint64_t now_ms);
 
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);

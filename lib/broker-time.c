@@ -71,6 +71,15 @@ static void watch_wall_clock(struct broker *broker, uint64_t now_ms, int64_t wal
         broker->wall_ahead_ms = ahead_ms;
 }
 
+static void refresh_entry(struct broker *broker, const struct cache_entry *entry, uint64_t now_ms)
+{
+        const struct grant_key key = cache_entry_key(entry);
+        const struct grant grant = grant_of_key(key);
+
+        broker_refresh(broker, key, broker_client_of(broker, grant.identity),
+                       grant_audience(grant.subject_kind), now_ms);
+}
+
 void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
 {
         enum cache_event event = CACHE_EVENT_EXPIRED;
@@ -85,7 +94,7 @@ void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
         for (int i = 0; i < TICK_ENTRIES_MAX && event != CACHE_EVENT_NONE; i++) {
                 event = cache_next_event(&broker->cache, now_ms, &entry);
                 if (event == CACHE_EVENT_DUE && entry->used)
-                        broker_refresh(broker, cache_entry_key(entry), now_ms);
+                        refresh_entry(broker, entry, now_ms);
         }
         broker_start_flights(broker, now_ms);
 }

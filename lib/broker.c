@@ -136,9 +136,7 @@ enum freshness broker_freshness(const struct broker *broker, const struct token 
 
 struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience)
 {
-        const char *url = broker->settings->clients[client].token_url[audience];
-
-        return url ? issuers_find(&broker->issuers, url) : NULL;
+        return broker->issuers.of_client[client * _AUDIENCE_N + audience];
 }
 
 size_t broker_client_of(const struct broker *broker, uint64_t identity)
@@ -190,7 +188,7 @@ static bool is_rejected_by(const struct token *token, const struct token_request
         return memcmp(digest, request->rejected_sha256, sizeof(digest)) == 0;
 }
 
-enum worth broker_entry_worth(const struct broker *broker, const struct question *question,
+enum worth broker_entry_worth(const struct broker *broker, struct question *question,
                               enum cache_status *ret_status, bool *ret_reported)
 {
         const struct cache_entry *entry = question->entry;
@@ -200,6 +198,7 @@ enum worth broker_entry_worth(const struct broker *broker, const struct question
         if (!entry)
                 return WORTH_NOTHING;
 
+        question->freshness = broker_freshness(broker, entry->token, question->now_ms);
         *ret_status = CACHE_STATUS_FWD_REQUEST;
         if (is_rejected_by(entry->token, question->request)) {
                 *ret_reported = true;
@@ -208,8 +207,7 @@ enum worth broker_entry_worth(const struct broker *broker, const struct question
         if (!satisfies(entry->token, question->request->min_ttl_ms, question->now_ms))
                 return WORTH_STOPGAP;
         *ret_status = CACHE_STATUS_FWD_STALE;
-        if (entry->rejected ||
-            broker_freshness(broker, entry->token, question->now_ms) == FRESHNESS_SPENT)
+        if (entry->rejected || question->freshness == FRESHNESS_SPENT)
                 return WORTH_STOPGAP;
         *ret_status = CACHE_STATUS_HIT;
         return WORTH_ANSWER;
@@ -392,13 +390,12 @@ static int wait_for_fetch(struct broker *broker, const struct question *question
 static void answer_from_memory(struct broker *broker, const struct question *question,
                                struct reply *reply)
 {
-        struct token *token = question->entry->token;
-
-        broker_reply_token(reply, token, REASON_NONE, question->now_ms);
+        broker_reply_token(reply, question->entry->token, REASON_NONE, question->now_ms);
         broker->counters.hits++;
         question->entry->used = true;
-        if (broker_freshness(broker, token, question->now_ms) == FRESHNESS_DUE)
-                broker_refresh(broker, question->key, question->now_ms);
+        if (question->freshness == FRESHNESS_DUE)
+                broker_refresh(broker, question->key, question->client, question->audience,
+                               question->now_ms);
 }
 
 int broker_judge_request(struct broker *broker, const struct peer *peer, struct question *question,

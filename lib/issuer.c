@@ -21,19 +21,27 @@
 
 int issuers_init(struct issuers *issuers, const struct settings *settings)
 {
+        const size_t n_urls = settings->n_clients * _AUDIENCE_N;
+
         *issuers = (struct issuers){.max_in_flight = settings->max_in_flight_total};
         list_init(&issuers->ready);
         list_init(&issuers->refresh_ready);
-        issuers->all = calloc(settings->n_clients * _AUDIENCE_N, sizeof(*issuers->all));
-        if (!issuers->all)
+        issuers->all = calloc(n_urls, sizeof(*issuers->all));
+        issuers->of_client = calloc(n_urls, sizeof(struct issuer *));
+        if (!issuers->all || !issuers->of_client) {
+                issuers_deinit(issuers);
                 return error_trace(-ENOMEM);
+        }
 
-        for (size_t i = 0; i < settings->n_clients * _AUDIENCE_N; i++) {
+        for (size_t i = 0; i < n_urls; i++) {
                 const char *url = settings->clients[i / _AUDIENCE_N].token_url[i % _AUDIENCE_N];
-                struct issuer *issuer = &issuers->all[issuers->n];
+                struct issuer *issuer = url ? issuers_find(issuers, url) : NULL;
 
-                if (!url || issuers_find(issuers, url))
+                issuers->of_client[i] = issuer;
+                if (!url || issuer)
                         continue;
+                issuer = &issuers->all[issuers->n++];
+                issuers->of_client[i] = issuer;
                 *issuer = (struct issuer){
                         .url = url,
                         .queue = LIST_INIT(issuer->queue),
@@ -42,13 +50,13 @@ int issuers_init(struct issuers *issuers, const struct settings *settings)
                         .refresh_turn = LIST_INIT(issuer->refresh_turn),
                         .max_in_flight = settings->max_in_flight,
                 };
-                issuers->n++;
         }
         return 0;
 }
 
 void issuers_deinit(struct issuers *issuers)
 {
+        free(issuers->of_client);
         free(issuers->all);
         *issuers = (struct issuers){};
 }

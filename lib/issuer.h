@@ -27,7 +27,8 @@ struct issuer {
 
 /* All of them, taking turns for the places there are in all. */
 struct issuers {
-        struct issuer *all; /* owned */
+        struct issuer *all;        /* owned */
+        struct issuer **of_client; /* owned; by client * _AUDIENCE_N + audience; NULL: no URL */
         size_t n;
         struct list ready;         /* issuers that could start a caller's flight */
         struct list refresh_ready; /* issuers that could start a refresh */
