@@ -97,7 +97,7 @@ static int handle_token(struct api *api, struct api_call *call, uint64_t now_ms)
         int r;
 
         r = read_request(call);
-        if (call->request.secret_sent) {
+        if (call->request.keys.n > 0) {
                 api->secrets_sent++;
                 if (!api->secret_named)
                         log_info("a caller sent a client_secret; callers no longer need one here, "

@@ -181,7 +181,7 @@ static struct config *config_new(const char *path)
                 free(config);
                 return NULL;
         }
-        config->settings.own_uid = geteuid();
+        config->policy.own_uid = geteuid();
         config_reader_defaults(options, config);
         return config;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "../lib/policy.h"
 #include "../lib/secret.h"
 #include "../lib/settings.h"
 
@@ -54,6 +55,28 @@ struct upstream_config {
         size_t max_response_bytes;
 };
 
+enum audit_target {
+        AUDIT_TO_JOURNAL,
+        AUDIT_TO_STDERR, /* JSON lines */
+        AUDIT_TO_FILE,   /* the same, appended */
+};
+
+enum audit_subjects {
+        AUDIT_SUBJECTS_CLEAR,
+        AUDIT_SUBJECTS_DIGEST, /* under audit.key_file */
+};
+
+struct audit_config {
+        enum audit_target target;
+        char *file; /* owned; absolute path; NULL: the target is not a file */
+        enum audit_subjects subjects;
+        char *key_file;     /* owned; absolute path; NULL: none */
+        struct secret key;  /* what is in it; empty: none, take a random one */
+        uint64_t fold_ms;   /* repeats within it are one record; 0: nothing is folded */
+        bool required;      /* a token whose record cannot be queued is not handed out */
+        size_t max_records; /* that wait to be written; of grants, and again of refusals */
+};
+
 enum log_level {
         LOG_LEVEL_ERROR,
         LOG_LEVEL_WARNING,
@@ -71,6 +94,8 @@ struct config {
         struct listener_config *listeners; /* owned; at least one */
         size_t n_listeners;
         struct upstream_config upstream;
+        struct policy policy; /* rules of `callers`; clients by index into settings.clients */
+        struct audit_config audit;
         size_t max_connections;
         uint64_t header_timeout_ms; /* a request not complete by then is cut */
         uint64_t idle_timeout_ms;   /* a kept-alive connection without a request is closed */
@@ -85,8 +110,8 @@ enum {
 
 /*
  * Reads, checks and resolves the file at `path`. Mistakes are written to `errors`, one a line, all
- * that were found. 0, -ENOMEM, CONFIG_E_INVALID or CONFIG_E_NAME_SERVICE; *ret is set on 0 only and
- * is the caller's to free.
+ * that were found, and warnings beside them. 0, -ENOMEM, CONFIG_E_INVALID or CONFIG_E_NAME_SERVICE;
+ * *ret is set on 0 only and is the caller's to free.
  */
 int config_load(struct config **ret, const char *path, FILE *errors);
 

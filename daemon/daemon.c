@@ -361,7 +361,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         if (r == 0 && getrandom(hash_key, sizeof(hash_key), 0) != (ssize_t)sizeof(hash_key))
                 r = -EIO;
         if (r == 0)
-                r = broker_new(&daemon->broker, &config->settings, hash_key);
+                r = broker_new(&daemon->broker, &config->settings, &config->policy, hash_key);
         if (r == 0)
                 r = keeper_init(&daemon->keeper, config, daemon->broker, &daemon->loop);
         if (r == KEEPER_E_UNUSABLE)

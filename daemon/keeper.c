@@ -52,7 +52,7 @@ static int read_client(const struct config *config, size_t client, const struct 
 
         for (size_t i = 0; i < CREDENTIALS_MAX; i++) {
                 r = secrets_read(&secrets[i], source_of(config, client, i), config->path,
-                                 config->settings.own_uid, errors);
+                                 config->policy.own_uid, errors);
                 if (r > 0) {
                         const struct secret *old = kept ? broker_secret(kept, client, i) : NULL;
 
@@ -80,7 +80,7 @@ static int check_key(const struct config *config, size_t client)
         if (!tls->key_file)
                 return 0;
         (void)snprintf(prefix, sizeof(prefix), "%s:%d: ", config->path, tls->line);
-        r = secrets_check_path(tls->key_file, config->settings.own_uid, prefix, stderr);
+        r = secrets_check_path(tls->key_file, config->policy.own_uid, prefix, stderr);
         return r > 0 ? KEEPER_E_UNUSABLE : error_trace(r);
 }
 

@@ -209,7 +209,7 @@ static void accept_some(struct loop_source *source, uint32_t events)
                 }
                 if (listener->tcp)
                         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                peer_find(&listeners->finder, fd, &peer);
+                peer_find(&listeners->finder, fd, false, &peer);
                 (void)server_accept(listeners->server, fd, listener->tcp, &peer);
         }
 }

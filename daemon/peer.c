@@ -208,7 +208,14 @@ static void find_unix(int fd, struct peer *ret)
         ret->pid = credentials.pid;
 }
 
-void peer_find(struct peer_finder *finder, int fd, struct peer *ret)
+void peer_deinit(struct peer *peer)
+{
+        *peer = (struct peer){};
+}
+
+void peer_find_unit(struct peer_finder *finder, int fd, struct peer *peer) {}
+
+void peer_find(struct peer_finder *finder, int fd, bool unit, struct peer *ret)
 {
         struct sockaddr_storage storage = {};
         struct sockaddr *local = (struct sockaddr *)&storage;

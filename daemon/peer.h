@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * Who is at the other end of a connection, as the kernel tells it: peer credentials of a Unix
- * socket, the owner of the other socket of a loopback TCP connection. Asked once, when a connection
- * is accepted; nothing here blocks.
+ * Who is at the other end of a connection, as the kernel tells it: peer credentials, groups and
+ * systemd unit of a Unix socket, the owner of the other socket of a loopback TCP connection. Asked
+ * once, when a connection is accepted; nothing here blocks.
  */
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #include "../lib/policy.h"
@@ -14,15 +15,21 @@
 struct peer_finder {
         int netlink_fd; /* NETLINK_SOCK_DIAG; -1: not there, TCP peers stay unknown */
         uint32_t sequence;
+        bool no_peerpidfd; /* SO_PEERPIDFD is not there (before Linux 6.5), or must not be used */
 };
 
 /* 0 or -errno. `tcp` says whether TCP peers will be asked about. */
 int peer_finder_init(struct peer_finder *finder, bool tcp);
 void peer_finder_deinit(struct peer_finder *finder);
 
-/* The peer of an accepted connection; ret->known is false where the kernel does not vouch for it.
- */
-void peer_find(struct peer_finder *finder, int fd, struct peer *ret);
+/* The peer of an accepted connection, to be freed by peer_deinit(); ret->known is false where the
+ * kernel does not vouch for it. `unit`: ask for its systemd unit, too. */
+void peer_find(struct peer_finder *finder, int fd, bool unit, struct peer *ret);
+
+/* Asks for the unit of a peer found before, without the unit; harmless where none can be known. */
+void peer_find_unit(struct peer_finder *finder, int fd, struct peer *peer);
+
+void peer_deinit(struct peer *peer);
 
 /* What can be told apart by its answer alone, for tests: whether an answer of sock_diag(7) about
  * the socket at the other end may be believed. */

@@ -24,6 +24,7 @@
 
 struct broker {
         const struct settings *settings;
+        const struct policy *policy;
         uint8_t hash_key[SIPHASH_KEY_BYTES];
         uint64_t random_state;
         struct credentials *credentials; /* one per client */
@@ -59,6 +60,7 @@ enum worth {
 /* One request being judged. */
 struct question {
         const struct token_request *request;
+        const struct rule *rule; /* that decides about the caller */
         struct grant_key key;
         struct text scope;
         size_t client;

@@ -30,7 +30,7 @@
 /* How long before its end the old token is handed over at the latest, so that it is not missed. */
 #define FALLBACK_SLACK_MS 100
 
-int broker_new(struct broker **ret, const struct settings *settings,
+int broker_new(struct broker **ret, const struct settings *settings, const struct policy *policy,
                const uint8_t hash_key[static SIPHASH_KEY_BYTES])
 {
         struct broker *broker;
@@ -40,6 +40,7 @@ int broker_new(struct broker **ret, const struct settings *settings,
         if (!broker)
                 return error_trace(-ENOMEM);
         broker->settings = settings;
+        broker->policy = policy;
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
         list_init(&broker->starts);
         list_init(&broker->running);
@@ -408,7 +409,11 @@ int broker_judge_request(struct broker *broker, const struct peer *peer, struct 
         r = client_select(broker->settings, request, &question->client);
         if (r)
                 return r;
-        r = policy_check(broker->settings, peer);
+        r = policy_select(broker->policy, peer, &request->keys, &question->rule);
+        if (r == 0)
+                r = policy_check_client(question->rule, question->client);
+        if (r == 0)
+                r = policy_check_subject(question->rule, request->subject_kind, request->subject);
         if (r)
                 return r;
         client = &broker->settings->clients[question->client];
@@ -421,6 +426,9 @@ int broker_judge_request(struct broker *broker, const struct peer *peer, struct 
                 question->scope = TEXT(client->default_scope);
         else
                 return REASON_MISSING_SCOPE;
+        r = policy_check_scope(question->rule, question->scope);
+        if (r)
+                return r;
         question->key = grant_key_make(buffer, broker->hash_key, client->identity, request,
                                        question->scope);
         return 0;

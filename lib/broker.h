@@ -103,8 +103,8 @@ struct command {
         struct note note;      /* NOTE */
 };
 
-/* `settings` is borrowed. `hash_key` should be random. 0 or -ENOMEM. */
-int broker_new(struct broker **ret, const struct settings *settings,
+/* `settings` and `policy` are borrowed. `hash_key` should be random. 0 or -ENOMEM. */
+int broker_new(struct broker **ret, const struct settings *settings, const struct policy *policy,
                const uint8_t hash_key[static SIPHASH_KEY_BYTES]);
 
 /* Every waiter must have been answered (broker_abort()). Takes NULL; wipes all. */

@@ -2,11 +2,182 @@
 
 #include "policy.h"
 
-int policy_check(const struct settings *settings, const struct peer *peer)
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#include "pattern.h"
+
+#define ROOT_UID 0
+
+/* A caller without a limit has none to share. */
+static const struct rule built_in = {
+        .name = (char *)"built-in",
+        .everything = true,
+        .monitor = true,
+};
+
+static void rule_deinit(struct rule *rule)
 {
+        for (size_t i = 0; i < rule->n_subjects; i++)
+                free(rule->subjects[i].pattern);
+        for (size_t i = 0; i < rule->n_scopes; i++)
+                free(rule->scopes[i]);
+        free(rule->subjects);
+        free(rule->scopes);
+        free(rule->clients);
+        free(rule->unit);
+        free(rule->group);
+        free(rule->user);
+        free(rule->name);
+}
+
+void policy_deinit(struct policy *policy)
+{
+        for (size_t i = 0; i < policy->n_rules; i++)
+                rule_deinit(&policy->rules[i]);
+        free(policy->rules);
+        *policy = (struct policy){.own_uid = policy->own_uid};
+}
+
+bool policy_names_units(const struct policy *policy)
+{
+        for (size_t i = 0; i < policy->n_rules; i++)
+                if (policy->rules[i].unit)
+                        return true;
+        return false;
+}
+
+bool policy_user_holds(const struct rule *rule, const struct peer *peer)
+{
+        return !rule->user || rule->uid == peer->uid;
+}
+
+bool policy_group_holds(const struct rule *rule, const struct peer *peer)
+{
+        if (!rule->group)
+                return true;
+        for (size_t i = 0; i < peer->n_groups; i++)
+                if (peer->groups[i] == rule->gid)
+                        return true;
+        return false;
+}
+
+bool policy_unit_holds(const struct rule *rule, const struct peer *peer)
+{
+        return !rule->unit || (peer->unit && pattern_matches(rule->unit, TEXT(peer->unit)));
+}
+
+bool policy_key_holds(const struct rule *rule, const struct request_keys *keys)
+{
+        bool holds = !rule->has_key;
+
+        for (size_t i = 0; keys && i < keys->n; i++)
+                holds |= CRYPTO_memcmp(keys->sha256[i], rule->key_sha256,
+                                       sizeof(rule->key_sha256)) == 0;
+        return holds;
+}
+
+/* Whether the built-in rule is for this peer. */
+static bool is_trusted(const struct policy *policy, const struct peer *peer)
+{
+        return peer->uid == policy->own_uid || (peer->uid == ROOT_UID && !peer->tcp);
+}
+
+int policy_select(const struct policy *policy, const struct peer *peer,
+                  const struct request_keys *keys, const struct rule **ret)
+{
+        int r = REASON_NOT_PERMITTED;
+
         if (!peer->known)
                 return REASON_PEER_GONE;
-        if (peer->uid != 0 && peer->uid != settings->own_uid)
-                return REASON_NOT_PERMITTED;
-        return 0;
+        if (policy->n_rules == 0) {
+                *ret = &built_in;
+                return is_trusted(policy, peer) ? 0 : REASON_NOT_PERMITTED;
+        }
+        for (size_t i = 0; i < policy->n_rules; i++) {
+                const struct rule *rule = &policy->rules[i];
+
+                if (!policy_user_holds(rule, peer) || !policy_group_holds(rule, peer) ||
+                    !policy_unit_holds(rule, peer))
+                        continue;
+                if (policy_key_holds(rule, keys)) {
+                        *ret = rule;
+                        return 0;
+                }
+                r = REASON_BAD_KEY;
+        }
+        return r;
+}
+
+int policy_check_client(const struct rule *rule, size_t client)
+{
+        for (size_t i = 0; i < rule->n_clients; i++)
+                if (rule->clients[i] == client)
+                        return 0;
+        return rule->everything ? 0 : REASON_CLIENT_NOT_PERMITTED;
+}
+
+int policy_check_subject(const struct rule *rule, enum subject_kind kind, struct text subject)
+{
+        for (size_t i = 0; i < rule->n_subjects; i++)
+                if (rule->subjects[i].kind == kind &&
+                    pattern_matches(rule->subjects[i].pattern, subject))
+                        return 0;
+        return rule->everything ? 0 : REASON_SUBJECT_NOT_PERMITTED;
+}
+
+bool policy_gives_scope(const struct rule *rule, struct text value)
+{
+        for (size_t i = 0; i < rule->n_scopes; i++)
+                if (pattern_matches(rule->scopes[i], value))
+                        return true;
+        return rule->everything;
+}
+
+struct text policy_next_scope(struct text scope, size_t *at)
+{
+        size_t begin, end;
+
+        for (begin = *at; begin < scope.size && scope.bytes[begin] == ' '; begin++)
+                ;
+        for (end = begin; end < scope.size && scope.bytes[end] != ' '; end++)
+                ;
+        *at = end;
+        return (struct text){scope.bytes + begin, end - begin};
+}
+
+bool policy_covers_scope(const struct rule *rule, struct text granted)
+{
+        struct text value;
+        size_t at = 0;
+
+        while ((value = policy_next_scope(granted, &at)).size > 0)
+                if (!policy_gives_scope(rule, value))
+                        return false;
+        return true;
+}
+
+int policy_check_scope(const struct rule *rule, struct text scope)
+{
+        return policy_covers_scope(rule, scope) ? 0 : REASON_SCOPE_NOT_PERMITTED;
+}
+
+int policy_check_right(const struct policy *policy, const struct peer *peer,
+                       const struct request_keys *keys, enum right right)
+{
+        const int missing = right == RIGHT_ADMIN ? REASON_ADMIN_NOT_PERMITTED
+                                                 : REASON_MONITOR_NOT_PERMITTED;
+        const struct rule *rule;
+        int r;
+
+        if (!peer->known)
+                return REASON_PEER_GONE;
+        if (!peer->tcp && is_trusted(policy, peer))
+                return 0;
+        r = policy_select(policy, peer, keys, &rule);
+        if (r)
+                return r;
+        if (right == RIGHT_ADMIN)
+                return rule->admin && !peer->tcp ? 0 : missing;
+        return rule->monitor ? 0 : missing;
 }

@@ -38,6 +38,12 @@
           "min_ttl is not a number of seconds, written in 1 to 9 digits.")                         \
         X(BAD_REJECTED_TOKEN, "bad_rejected_token", 400, "invalid_request", 0,                     \
           "rejected_token_sha256 is not a SHA-256 in 64 hexadecimal digits.")                      \
+        X(BAD_LIMIT, "bad_limit", 400, "invalid_request", 0,                                       \
+          "limit is not a number of entries, written in 1 to 6 digits.")                           \
+        X(BAD_AFTER, "bad_after", 400, "invalid_request", 0,                                       \
+          "after is not what the page before gave as next.")                                       \
+        X(MISSING_FILTER, "missing_filter", 400, "invalid_request", 0,                             \
+          "Nothing says which tokens to purge; send client_id, a subject, scope, or several.")     \
         X(BAD_AUTHORIZATION, "bad_authorization", 400, "invalid_request", 0,                       \
           "The Authorization header is not well-formed HTTP Basic; leave it out.")                 \
         X(AMBIGUOUS_CLIENT, "ambiguous_client", 400, "invalid_request", 0,                         \
@@ -57,7 +63,19 @@
           "This path does not take this method; the header Allow names those it takes.")           \
         /* the caller is not entitled, or may not be the caller at all */                          \
         X(NOT_PERMITTED, "not_permitted", 403, "access_denied", 0,                                 \
-          "Only root and the user that the daemon runs as are served.")                            \
+          "No rule of the daemon's configuration is for this caller.")                             \
+        X(BAD_KEY, "bad_key", 401, "invalid_client", 0,                                            \
+          "The rule for this caller has a key_file; send its content as client_secret.")           \
+        X(CLIENT_NOT_PERMITTED, "client_not_permitted", 403, "access_denied", 0,                   \
+          "The rule for this caller does not give it this client application.")                    \
+        X(SUBJECT_NOT_PERMITTED, "subject_not_permitted", 403, "access_denied", 0,                 \
+          "The rule for this caller does not give it this subject.")                               \
+        X(SCOPE_NOT_PERMITTED, "scope_not_permitted", 403, "access_denied", 0,                     \
+          "The rule for this caller does not give it all of this scope.")                          \
+        X(MONITOR_NOT_PERMITTED, "monitor_not_permitted", 403, "access_denied", 0,                 \
+          "The rule for this caller does not say monitor = true.")                                 \
+        X(ADMIN_NOT_PERMITTED, "admin_not_permitted", 403, "access_denied", 0,                     \
+          "The rule for this caller does not say admin = true, or this is not the Unix socket.")   \
         X(PEER_GONE, "peer_gone", 403, "access_denied", 0,                                         \
           "The process at the other end of this connection cannot be identified.")                 \
         X(FROM_BROWSER, "from_browser", 403, "access_denied", 0,                                   \
@@ -88,6 +106,8 @@
           "The issuer's answer is too large.")                                                     \
         X(ISSUER_CERTIFICATE, "issuer_certificate", 502, "server_error", 0,                        \
           "The issuer's TLS certificate is not accepted.")                                         \
+        X(GRANTED_TOO_MUCH, "granted_too_much", 502, "server_error", 0,                            \
+          "The issuer granted more scope than was asked for, and more than this caller may have.") \
         X(ISSUER_THROTTLES, "issuer_throttles", 503, "temporarily_unavailable", 5,                 \
           "The issuer asks for fewer requests; try again later.")                                  \
         X(ISSUER_ERROR, "issuer_error", 503, "temporarily_unavailable", 1,                         \
@@ -105,6 +125,18 @@
         X(REPEATED_TOKEN, "issuer_repeats_token", 200, "", 0,                                      \
           "The issuer answered with the token that was rejected.")                                 \
         /* the daemon itself */                                                                    \
+        X(FETCHES_SPENT, "fetches_spent", 429, "temporarily_unavailable", 1,                       \
+          "The rule for this caller has used up its fetches; what is in memory is still served.")  \
+        X(UID_WAITERS_FULL, "uid_waiters_full", 429, "temporarily_unavailable", 1,                 \
+          "This uid has a quarter of all requests waiting for the issuer; try again later.")       \
+        X(UID_FLIGHTS_FULL, "uid_flights_full", 429, "temporarily_unavailable", 1,                 \
+          "This uid has a quarter of all tokens being fetched; try again later.")                  \
+        X(UID_CONNECTIONS_FULL, "uid_connections_full", 429, "temporarily_unavailable", 1,         \
+          "This uid has a quarter of all connections; close some, or try again later.")            \
+        X(AUDIT_FULL, "audit_full", 503, "temporarily_unavailable", 1,                             \
+          "No token goes out that cannot be recorded, and the queue of records is full.")          \
+        X(PURGES_FULL, "purges_full", 503, "temporarily_unavailable", 1,                           \
+          "Too many purges are under way; try again later.")                                       \
         X(REQUEST_TIMEOUT, "request_timeout", 504, "temporarily_unavailable", 0,                   \
           "The time for this request ran out before the issuer answered; try again later.")        \
         X(WAITERS_FULL, "waiters_full", 503, "temporarily_unavailable", 1,                         \

@@ -6,17 +6,21 @@
  * decoded, so that "sco%70e" is a scope and a second one a repeat. Parameters we do not read may
  * hold anything that is properly encoded.
  *
- * What callers send as a secret is not ours to keep: it is wiped as soon as it was passed over.
+ * What callers send as a secret is not ours to keep: it is wiped as soon as it was passed over, and
+ * its digest taken. A rule of the policy may want to know one.
  */
 
 #include "request.h"
 
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <strings.h>
 
 #include "error.h"
 
 #define MIN_TTL_MAX_DIGITS 9
+#define LIMIT_MAX_DIGITS   6
+#define AFTER_MAX_DIGITS   18
 
 enum parameter {
         PARAMETER_GRANT_TYPE,
@@ -28,6 +32,8 @@ enum parameter {
         PARAMETER_CLIENT_SECRET,
         PARAMETER_MIN_TTL,
         PARAMETER_REJECTED_TOKEN_SHA256,
+        PARAMETER_LIMIT,
+        PARAMETER_AFTER,
         PARAMETER_PASSWORD, /* some libraries insist on sending these two */
         PARAMETER_USERNAME,
         _PARAMETER_N,
@@ -43,6 +49,8 @@ static const char *const parameter_names[_PARAMETER_N] = {
         [PARAMETER_CLIENT_SECRET] = "client_secret",
         [PARAMETER_MIN_TTL] = "min_ttl",
         [PARAMETER_REJECTED_TOKEN_SHA256] = "rejected_token_sha256",
+        [PARAMETER_LIMIT] = "limit",
+        [PARAMETER_AFTER] = "after",
         [PARAMETER_PASSWORD] = "password",
         [PARAMETER_USERNAME] = "username",
 };
@@ -58,6 +66,8 @@ static const struct {
 
 /* The parameters of one form, decoded. */
 struct form {
+        enum request_source source;
+        struct request_keys *keys;
         bool seen[_PARAMETER_N];
         struct text values[_PARAMETER_N];
 };
@@ -131,6 +141,22 @@ static enum parameter parameter_of(struct text name)
         return _PARAMETER_N;
 }
 
+static void add_key(struct request_keys *keys, struct text secret)
+{
+        if (secret.size == 0 || keys->n == REQUEST_KEYS_MAX)
+                return;
+        SHA256((const unsigned char *)secret.bytes, secret.size, keys->sha256[keys->n++]);
+}
+
+/* Whether a parameter means nothing to us, so that it may hold anything and occur twice. */
+static bool is_ignored(enum parameter parameter, enum request_source source)
+{
+        return parameter == _PARAMETER_N || parameter == PARAMETER_PASSWORD ||
+               parameter == PARAMETER_USERNAME ||
+               (source != REQUEST_FILTER &&
+                (parameter == PARAMETER_LIMIT || parameter == PARAMETER_AFTER));
+}
+
 static int form_take_pair(struct form *form, char *pair, size_t size)
 {
         char *equals = memchr(pair, '=', size);
@@ -146,13 +172,14 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
                 return r;
         parameter = parameter_of(name);
         r = decode(value_begin, value_size, &value);
+        if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
+                add_key(form->keys, value);
         if (parameter == PARAMETER_CLIENT_SECRET || parameter == PARAMETER_PASSWORD ||
             parameter == PARAMETER_USERNAME)
                 secret_wipe(value_begin, value_size);
         if (r)
                 return r;
-        if (parameter == _PARAMETER_N || parameter == PARAMETER_PASSWORD ||
-            parameter == PARAMETER_USERNAME)
+        if (is_ignored(parameter, form->source))
                 return 0; /* not ours to judge */
         if (form->seen[parameter])
                 return REASON_REPEATED_PARAMETER;
@@ -185,6 +212,8 @@ static int take_grant_type(const struct form *form, enum request_source source)
 {
         const struct text value = form->values[PARAMETER_GRANT_TYPE];
 
+        if (source == REQUEST_FILTER)
+                return 0;
         if (value.size == 0)
                 return source == REQUEST_BODY ? REASON_MISSING_GRANT_TYPE : 0;
         if (!text_equal(value, TEXT("password")))
@@ -205,8 +234,9 @@ static int take_subject(struct token_request *request, const struct form *form)
                 request->subject_kind = kind;
                 request->subject = form->values[parameter];
         }
+        request->has_subject = n > 0;
         if (n == 0)
-                return REASON_MISSING_SUBJECT;
+                return form->source == REQUEST_FILTER ? 0 : REASON_MISSING_SUBJECT;
         if (n > 1)
                 return REASON_AMBIGUOUS_SUBJECT;
         if (request->subject.size == 0)
@@ -232,20 +262,43 @@ static int take_scope(struct token_request *request, const struct form *form)
         return 0;
 }
 
-static int take_min_ttl(struct token_request *request, const struct form *form)
+/* 0 where there is none, or where it is 0. 0 or `reason`. */
+static int take_number(uint64_t *ret, struct text value, size_t max_digits, int reason)
 {
-        const struct text value = form->values[PARAMETER_MIN_TTL];
-        uint64_t seconds = 0;
+        uint64_t number = 0;
 
-        if (value.size > MIN_TTL_MAX_DIGITS)
-                return REASON_BAD_MIN_TTL;
+        if (value.size > max_digits)
+                return reason;
         for (size_t i = 0; i < value.size; i++) {
                 if (value.bytes[i] < '0' || value.bytes[i] > '9')
-                        return REASON_BAD_MIN_TTL;
-                seconds = seconds * 10 + (uint64_t)(value.bytes[i] - '0');
+                        return reason;
+                number = number * 10 + (uint64_t)(value.bytes[i] - '0');
         }
-        request->min_ttl_ms = seconds * 1000;
+        *ret = number;
         return 0;
+}
+
+static int take_min_ttl(struct token_request *request, const struct form *form)
+{
+        uint64_t seconds = 0;
+        int r;
+
+        r = take_number(&seconds, form->values[PARAMETER_MIN_TTL], MIN_TTL_MAX_DIGITS,
+                        REASON_BAD_MIN_TTL);
+        request->min_ttl_ms = seconds * 1000;
+        return r;
+}
+
+static int take_page(struct token_request *request, const struct form *form)
+{
+        int r;
+
+        r = take_number(&request->limit, form->values[PARAMETER_LIMIT], LIMIT_MAX_DIGITS,
+                        REASON_BAD_LIMIT);
+        if (r)
+                return r;
+        return take_number(&request->after, form->values[PARAMETER_AFTER], AFTER_MAX_DIGITS,
+                           REASON_BAD_AFTER);
 }
 
 static int take_rejected_token(struct token_request *request, const struct form *form)
@@ -271,7 +324,7 @@ static int take_rejected_token(struct token_request *request, const struct form 
 int request_parse(struct token_request *request, char *bytes, size_t size,
                   enum request_source source)
 {
-        struct form form = {};
+        struct form form = {.source = source, .keys = &request->keys};
         int r;
 
         r = form_parse(&form, bytes, size);
@@ -292,8 +345,10 @@ int request_parse(struct token_request *request, char *bytes, size_t size,
         r = take_rejected_token(request, &form);
         if (r)
                 return r;
+        r = take_page(request, &form);
+        if (r)
+                return r;
         request->client = form.values[PARAMETER_CLIENT_ID];
-        request->secret_sent |= form.values[PARAMETER_CLIENT_SECRET].size > 0;
         return 0;
 }
 
@@ -329,6 +384,17 @@ static int append_base64(struct secret *ret, const char *text)
         return 0;
 }
 
+/* As it came, and form-decoded; it is rewritten. */
+static void take_password(struct request_keys *keys, char *password, size_t size)
+{
+        struct text decoded;
+
+        add_key(keys, (struct text){password, size});
+        if ((memchr(password, '%', size) || memchr(password, '+', size)) &&
+            decode(password, size, &decoded) == 0)
+                add_key(keys, decoded);
+}
+
 int request_authorization(struct token_request *request, const char *header)
 {
         struct secret *basic = &request->basic;
@@ -353,7 +419,7 @@ int request_authorization(struct token_request *request, const char *header)
 
         /* Keep the user twice: once as it came, once to be decoded. */
         user_size = (size_t)(colon - basic->bytes);
-        request->secret_sent |= basic->size > user_size + 1;
+        take_password(&request->keys, colon + 1, basic->size - user_size - 1);
         secret_wipe(colon, basic->size - user_size);
         basic->size = user_size;
         r = secret_reserve(basic, user_size * 2);

@@ -26,6 +26,16 @@ enum subject_kind {
         _SUBJECT_KIND_N,
 };
 
+/* More secrets than these cannot be sent: one in the form, and that of HTTP Basic, form-decoded and
+ * raw. */
+#define REQUEST_KEYS_MAX 3
+
+/* What was sent as a secret, as digests; the secrets themselves are wiped. */
+struct request_keys {
+        size_t n;
+        uint8_t sha256[REQUEST_KEYS_MAX][REQUEST_SHA256_BYTES];
+};
+
 struct token_request {
         enum subject_kind subject_kind;
         struct text subject;
@@ -41,12 +51,18 @@ struct token_request {
         uint64_t min_ttl_ms; /* 0: not said */
         bool rejects;        /* an API refused the token with this SHA-256: */
         uint8_t rejected_sha256[REQUEST_SHA256_BYTES];
-        bool secret_sent; /* a client_secret, which nobody needs here, came along */
+        struct request_keys keys; /* a client_secret means something only where a rule has a key */
+
+        /* REQUEST_FILTER only: */
+        bool has_subject; /* otherwise a request always has one */
+        uint64_t limit;   /* entries on a page; 0: not said */
+        uint64_t after;   /* where the page before ended; 0: at the beginning */
 };
 
 enum request_source {
-        REQUEST_BODY,  /* grant_type is required */
-        REQUEST_QUERY, /* grant_type may be left out */
+        REQUEST_BODY,   /* grant_type is required */
+        REQUEST_QUERY,  /* grant_type may be left out */
+        REQUEST_FILTER, /* names tokens rather than asking for one: all may be left out */
 };
 
 /* Makes an empty request. */
@@ -60,14 +76,14 @@ void request_deinit(struct token_request *request);
  * client_secret, username and password is wiped from it, whatever the outcome. 0, or a reason:
  * MALFORMED_ESCAPE, REPEATED_PARAMETER, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
  * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT, BAD_SCOPE,
- * BAD_MIN_TTL, BAD_REJECTED_TOKEN.
+ * BAD_MIN_TTL, BAD_REJECTED_TOKEN, BAD_LIMIT, BAD_AFTER.
  */
 int request_parse(struct token_request *request, char *form, size_t size,
                   enum request_source source);
 
 /*
- * Reads an Authorization header. Any scheme but Basic is ignored, and so is the password. 0,
- * -ENOMEM or REASON_BAD_AUTHORIZATION.
+ * Reads an Authorization header. Any scheme but Basic is ignored. Of the password only digests
+ * stay. 0, -ENOMEM or REASON_BAD_AUTHORIZATION.
  */
 int request_authorization(struct token_request *request, const char *header);
 

@@ -9,7 +9,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /* Whose token it is: eGain has a token URL for each. */
 enum audience {
@@ -53,6 +52,4 @@ struct settings {
         size_t max_memories;           /* grants of which a refusal or a failure is remembered */
 
         size_t max_token_bytes; /* a longer access_token is an answer that cannot be used */
-
-        uid_t own_uid; /* the daemon's user: served beside root */
 };

@@ -18,6 +18,7 @@ struct token {
         uint64_t sent_at_ms;    /* when the request for it was sent */
         uint64_t refresh_at_ms; /* when a new one is due; its end until somebody sets it */
         uint64_t expires_at_ms; /* its life is counted from sent_at_ms */
+        uint64_t label;         /* a keyed fingerprint for the audit record; 0: not computed yet */
         char bytes[];           /* value, scope */
 };
 

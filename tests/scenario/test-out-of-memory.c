@@ -251,7 +251,7 @@ static void a_broker_without_memory_to_begin_with_is_not_made(void **state)
                 int r;
 
                 begin_shortage(n++, false);
-                r = broker_new(&broker, &world.settings, hash_key);
+                r = broker_new(&broker, &world.settings, &world.policy, hash_key);
                 failed = end_shortage();
                 assert_int_equal(r, failed ? -ENOMEM : 0);
                 assert_true(failed == !broker);

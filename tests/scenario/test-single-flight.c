@@ -293,7 +293,7 @@ static void whoever_may_not_ask_neither_hits_nor_joins_nor_fetches(void **state)
         }
         assert_int_equal(world_counters(&world).fetches, 2);
         assert_int_equal(world_counters(&world).refused, 9);
-        world.peer = (struct peer){.known = true, .uid = world.settings.own_uid};
+        world.peer = (struct peer){.known = true, .uid = world.policy.own_uid};
         world_ask_user(&world, &caller, "cached");
         assert_hit(&caller, 1);
         world_end(&world);

@@ -45,23 +45,24 @@ void world_init(struct world *world)
                                 .wall_ahead_ms = INT64_C(1767225600000),
                                 .peer = {.known = true, .uid = 0, .pid = 1},
                                 .script = hold_for_ever,
-                                .settings = {
-                                        .n_clients = WORLD_CLIENTS,
-                                        .max_entries = 1000,
-                                        .max_memory_bytes = 1 << 20,
-                                        .request_timeout_ms = 20 * SECONDS,
-                                        .expiry_margin_ms = 30 * SECONDS,
-                                        .upstream_timeout_ms = 10 * SECONDS,
-                                        .default_lifetime_ms = 5 * MINUTES,
-                                        .max_waiters = 256,
-                                        .max_waiters_per_flight = 128,
-                                        .max_flights = 128,
-                                        .max_in_flight = 32,
-                                        .max_in_flight_total = 64,
-                                        .max_memories = 1000,
-                                        .max_token_bytes = 16384,
-                                        .own_uid = 990,
-                                }};
+                                .settings =
+                                        {
+                                                .n_clients = WORLD_CLIENTS,
+                                                .max_entries = 1000,
+                                                .max_memory_bytes = 1 << 20,
+                                                .request_timeout_ms = 20 * SECONDS,
+                                                .expiry_margin_ms = 30 * SECONDS,
+                                                .upstream_timeout_ms = 10 * SECONDS,
+                                                .default_lifetime_ms = 5 * MINUTES,
+                                                .max_waiters = 256,
+                                                .max_waiters_per_flight = 128,
+                                                .max_flights = 128,
+                                                .max_in_flight = 32,
+                                                .max_in_flight_total = 64,
+                                                .max_memories = 1000,
+                                                .max_token_bytes = 16384,
+                                        },
+                                .policy = {.own_uid = 990}};
         memcpy(world->clients, clients, sizeof(clients));
         for (size_t i = 0; i < WORLD_CLIENTS; i++)
                 world->secrets[i][0] = client_secrets[i];
@@ -77,7 +78,7 @@ void world_start(struct world *world)
 
         assert_true(world->settings.max_in_flight_total <= WORLD_FETCHES_MAX);
         world->settings.clients = world->clients;
-        assert_int_equal(broker_new(&world->broker, &world->settings, hash_key), 0);
+        assert_int_equal(broker_new(&world->broker, &world->settings, &world->policy, hash_key), 0);
         for (size_t i = 0; i < WORLD_CLIENTS; i++)
                 assert_true(world_read_secrets(world, i));
         broker_tick(world->broker, world->now_ms, world_wall_ms(world));

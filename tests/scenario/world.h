@@ -44,6 +44,7 @@ struct world {
         int64_t wall_ahead_ms; /* the time of day less now_ms */
         struct client_settings clients[WORLD_CLIENTS];
         struct settings settings; /* to be changed before world_start() */
+        struct policy policy;     /* the same; without rules, for the daemon's own user 990 */
         struct peer peer;
         struct broker *broker;
         bool tick_first; /* where a timer and an answer come in the same millisecond */

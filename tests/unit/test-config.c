@@ -268,7 +268,7 @@ static void test_defaults(void **state)
         assert_null(config->upstream.no_proxy);
         assert_int_equal(config->settings.upstream_timeout_ms, 15 * S);
         assert_string_equal(config->path, "t.conf");
-        assert_int_equal(config->settings.own_uid, geteuid());
+        assert_int_equal(config->policy.own_uid, geteuid());
 
         assert_int_equal(config->n_listeners, 1);
         address = (const struct sockaddr_un *)&config->listeners[0].address;

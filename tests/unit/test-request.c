@@ -70,7 +70,7 @@ static void the_documented_form_is_understood(void **state)
         assert_text(parsed.request.scope, BYTES("admin core.write read"));
         assert_text(parsed.request.client, BYTES("abc-123"));
         assert_int_equal(parsed.request.min_ttl_ms, 120000);
-        assert_true(parsed.request.secret_sent);
+        assert_true(parsed.request.keys.n > 0);
         assert_int_equal(parsed.request.basic_client.size, 0);
         assert_int_equal(parsed.request.basic_client_raw.size, 0);
         release(&parsed);
@@ -107,7 +107,7 @@ static void what_is_not_said_stays_empty(void **state)
         assert_int_equal(parsed.request.scope.size, 0);
         assert_int_equal(parsed.request.client.size, 0);
         assert_int_equal(parsed.request.min_ttl_ms, 0);
-        assert_false(parsed.request.secret_sent);
+        assert_int_equal(parsed.request.keys.n, 0);
         assert_false(parsed.request.rejects);
         release(&parsed);
 }
@@ -121,7 +121,7 @@ static void a_parameter_without_a_value_counts_as_absent(void **state)
         assert_int_equal(parsed.request.scope.size, 0);
         assert_int_equal(parsed.request.client.size, 0);
         assert_int_equal(parsed.request.min_ttl_ms, 0);
-        assert_false(parsed.request.secret_sent);
+        assert_int_equal(parsed.request.keys.n, 0);
         release(&parsed);
         assert_outcome(GOOD "&scope&client_id&client_secret&min_ttl", 0);
         assert_outcome("grant_type=&subject_username=pa", REASON_MISSING_GRANT_TYPE);
@@ -473,11 +473,11 @@ static void a_secret_is_noticed_and_a_password_is_none(void **state)
         struct parsed parsed = parse(GOOD "&client_secret=x");
 
         (void)state;
-        assert_true(parsed.request.secret_sent);
+        assert_true(parsed.request.keys.n > 0);
         release(&parsed);
         parsed = parse(GOOD "&password=x");
         assert_int_equal(parsed.r, 0);
-        assert_false(parsed.request.secret_sent);
+        assert_int_equal(parsed.request.keys.n, 0);
         release(&parsed);
 }
 
@@ -558,7 +558,7 @@ static void assert_basic(struct text credentials, struct text raw, struct text d
         assert_int_equal(request_authorization(&request, header), 0);
         assert_text(request.basic_client_raw, raw);
         assert_text(request.basic_client, decoded);
-        assert_int_equal(request.secret_sent, secret_sent);
+        assert_int_equal(request.keys.n > 0, secret_sent);
         request_deinit(&request);
         free(header);
 }

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What follows a star is looked for as early as it can be found; where the rest does not fit, the
+ * last star takes one byte more. Stars before the last need not be tried again: what lies between
+ * two of them was found at its earliest place. */
+
+#include "pattern.h"
+
+bool pattern_matches(const char *pattern, struct text text)
+{
+        const char *after_star = NULL;
+        size_t at = 0, taken = 0; /* by the last star, up to here */
+
+        while (at < text.size) {
+                if (*pattern == '*') {
+                        after_star = ++pattern;
+                        taken = at;
+                } else if (*pattern && *pattern == text.bytes[at]) {
+                        pattern++;
+                        at++;
+                } else if (after_star) {
+                        pattern = after_star;
+                        at = ++taken;
+                } else {
+                        return false;
+                }
+        }
+        while (*pattern == '*')
+                pattern++;
+        return *pattern == '\0';
+}
