@@ -15,9 +15,13 @@
 #include "error.h"
 #include "json.h"
 #include "jwt.h"
+#include "request.h"
 #include "retryafter.h"
 
 #define EXPIRES_IN_MAX_DIGITS 10
+
+/* Of what was granted: more than can be asked for. */
+#define SCOPE_MAX_BYTES (4 * (size_t)REQUEST_SCOPE_MAX_BYTES)
 
 static int64_t digits_value(struct text text)
 {
@@ -45,6 +49,8 @@ static bool is_token_value(struct text value)
 /* RFC 6749 §3.3, but for the number of spaces: what is repeated to callers must be printable. */
 static bool is_scope(struct text scope)
 {
+        if (scope.size > SCOPE_MAX_BYTES)
+                return false;
         for (size_t i = 0; i < scope.size; i++)
                 if (scope.bytes[i] < 0x20 || scope.bytes[i] > 0x7e || scope.bytes[i] == '"' ||
                     scope.bytes[i] == '\\')

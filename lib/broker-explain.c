@@ -60,7 +60,7 @@ static void explain_issuer(struct broker *broker, const struct question *questio
 void broker_explain(struct broker *broker, const struct token_request *request,
                     const struct peer *peer, uint64_t now_ms, struct explanation *ret)
 {
-        struct question question = {.request = request, .now_ms = now_ms};
+        struct question question = {.request = request, .peer = peer, .now_ms = now_ms};
         uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
         const struct client_settings *client;
         const struct flight *flight;
@@ -68,7 +68,8 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         int r;
 
         *ret = (struct explanation){};
-        r = broker_judge_request(broker, peer, &question, key_bytes);
+        r = broker_judge_request(broker, &question, key_bytes);
+        ret->rule = question.rule;
         if (r) {
                 ret->refused = reason_of_error(r);
                 return;
@@ -85,9 +86,12 @@ void broker_explain(struct broker *broker, const struct token_request *request,
 
         flight = flights_find(&broker->flights, question.key);
         /* Only looked at. */
-        question.entry = (struct cache_entry *)cache_peek(&broker->cache, question.key, now_ms);
+        question.entry = (struct cache_entry *)broker_peek(broker, question.key, now_ms);
         question.worth = broker_entry_worth(broker, &question, &ret->cache_status, &reported);
         ret->blocked = broker_blocked(broker, &question, flight, &ret->blocked_ms);
+        if (ret->blocked == REASON_NONE && question.worth != WORTH_ANSWER && !flight)
+                ret->blocked = broker_fetches_spent(broker, question.rule, now_ms,
+                                                    &ret->blocked_ms);
         ret->would_wait = question.worth != WORTH_ANSWER && ret->blocked == REASON_NONE;
         ret->would_serve_old = question.worth == WORTH_STOPGAP && ret->blocked != REASON_NONE;
         ret->in_flight = flight;

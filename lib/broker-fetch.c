@@ -21,7 +21,8 @@ static struct flight *flight_of(struct list *link)
 }
 
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        size_t client, enum audience audience, bool refresh, uint64_t now_ms)
+                        size_t client, enum audience audience, const struct peer *owner,
+                        uint64_t now_ms)
 {
         struct flight *flight;
         int r;
@@ -31,7 +32,11 @@ int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant
                 return error_trace(r);
         flight->tries_client = credentials_pass(&broker->credentials[client], now_ms) &&
                                broker->credentials[client].probing;
-        flight->refresh = refresh;
+        flight->refresh = !owner;
+        if (owner) {
+                flight_own(flight, owner->uid);
+                flight->turn_uid = owner->uid;
+        }
         flight->queued_at_ms = now_ms;
         issuer_enqueue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
         *ret = flight;
@@ -77,7 +82,7 @@ void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
             !takes_refreshes(broker_issuer_of(broker, client, audience), now_ms) ||
             !flights_admit_refresh(&broker->flights))
                 return;
-        if (broker_begin_flight(&flight, broker, key, client, audience, true, now_ms) < 0)
+        if (broker_begin_flight(&flight, broker, key, client, audience, NULL, now_ms) < 0)
                 return; /* the next request will try again */
         broker->counters.refreshes++;
         broker_start_flights(broker, now_ms);
@@ -96,14 +101,14 @@ void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reas
         struct cache_entry *entry = NULL;
 
         if (flight->n_waiters > 0)
-                entry = cache_lookup(&broker->cache, flight->key, now_ms);
+                entry = broker_lookup(broker, flight->key, now_ms);
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
 
                 if (entry && waiter->has_fallback) {
                         entry->used = true;
                         broker->counters.served_old++;
-                        broker_reply_token(&waiter->reply, entry->token, reason, now_ms);
+                        broker_reply_token(broker, &waiter->reply, entry->token, reason, now_ms);
                 } else {
                         broker_reply_reason(&waiter->reply, reason, left_ms);
                 }
@@ -171,7 +176,7 @@ static bool drop_unsent(struct broker *broker, struct flight *flight, uint64_t n
 {
         if (flight->state != FLIGHT_QUEUED && flight->state != FLIGHT_PAUSED)
                 return false;
-        if (flight->failure)
+        if (flight->failure && !flight->detached)
                 (void)broker_remember_failure(broker, flight->key, flight->failure, now_ms);
         withdraw(broker, flight, now_ms);
         return true;
@@ -293,7 +298,7 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
 static bool is_wanted(const struct broker *broker, const struct flight *flight, uint64_t now_ms)
 {
         return flight->n_waiters > 0 ||
-               (flight->refresh && cache_peek(&broker->cache, flight->key, now_ms));
+               (flight->refresh && broker_peek(broker, flight->key, now_ms));
 }
 
 /* The next flight to start as a command; those that nobody wants are dropped on the way. */
@@ -335,7 +340,12 @@ static void bring_up_to_date(struct broker *broker, struct reply *reply, uint64_
                 reply->expires_in_s = (token->expires_at_ms - now_ms) / 1000;
                 return;
         }
-        *reply = (struct reply){.cache_status = reply->cache_status, .collapsed = reply->collapsed};
+        *reply = (struct reply){
+                .rule = reply->rule,
+                .client = reply->client,
+                .cache_status = reply->cache_status,
+                .collapsed = reply->collapsed,
+        };
         token_unref(token);
         broker->counters.timed_out++;
         broker_reply_reason(reply, REASON_REQUEST_TIMEOUT, 0);
@@ -373,6 +383,13 @@ bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
         }
         if (next_start(broker, now_ms, ret))
                 return true;
+        link = list_first(&broker->purged);
+        if (link) {
+                list_unlink(link);
+                *ret = (struct command){.kind = COMMAND_PURGED,
+                                        .purge = list_entry(link, struct purge, link)};
+                return true;
+        }
         link = list_first(&broker->replies);
         if (link) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);

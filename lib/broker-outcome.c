@@ -93,7 +93,7 @@ static void give_token(struct broker *broker, struct flight *flight, struct toke
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
 
-                broker_reply_token(&waiter->reply, token, detail, now_ms);
+                broker_reply_token(broker, &waiter->reply, token, detail, now_ms);
                 broker_release_waiter(broker, waiter);
         }
 }
@@ -145,11 +145,20 @@ static bool token_equal(const struct token *a, const struct token *b)
         return text_equal(token_value(a), token_value(b));
 }
 
+static void keep_token(struct broker *broker, const struct flight *flight, struct token *token,
+                       uint64_t now_ms)
+{
+        forget_failures(broker, flight->key, now_ms);
+        /* What was evicted meanwhile was not missed, unless a caller came for it. */
+        if (flight->had_waiter || cache_holds(&broker->cache, flight->key))
+                (void)cache_store(&broker->cache, flight->key, token);
+}
+
 /* A token came: it is kept if it can be, and goes to all who waited either way. */
 static void take_token(struct broker *broker, struct flight *flight, struct token *token,
                        uint64_t now_ms)
 {
-        const struct cache_entry *old = cache_peek(&broker->cache, flight->key, now_ms);
+        const struct cache_entry *old = broker_peek(broker, flight->key, now_ms);
         const struct freshness_limits limits = broker_freshness_limits(broker);
         enum reason detail = REASON_NONE;
 
@@ -158,10 +167,9 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
         broker->counters.tokens++;
         if (old && old->rejected && token_equal(old->token, token))
                 detail = REASON_REPEATED_TOKEN;
-        forget_failures(broker, flight->key, now_ms);
-        /* What was evicted meanwhile was not missed, unless a caller came for it. */
-        if (flight->had_waiter || cache_holds(&broker->cache, flight->key))
-                (void)cache_store(&broker->cache, flight->key, token);
+        token->exceeds = !scope_includes(grant_of_key(flight->key).scope, token_scope(token));
+        if (!flight->detached)
+                keep_token(broker, flight, token, now_ms);
         give_token(broker, flight, token, detail, now_ms);
 }
 
@@ -220,7 +228,7 @@ static void take_failure(struct broker *broker, struct flight *flight, enum reas
                 breaker_failed(breaker, flight->key.hash, reason, reached, now_ms);
         if (try_again_later(broker, flight, reason, now_ms))
                 return;
-        if (reason != REASON_OUT_OF_MEMORY)
+        if (reason != REASON_OUT_OF_MEMORY && !flight->detached)
                 left_ms = broker_remember_failure(broker, flight->key, reason, now_ms);
         if (left_ms < breaker_left_ms(breaker, now_ms))
                 left_ms = breaker_left_ms(breaker, now_ms);
@@ -310,8 +318,10 @@ static void take_refused_configuration(struct broker *broker, struct flight *fli
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
         const struct grant_key key = grant_key_make_any_subject(buffer, broker->hash_key,
                                                                 grant.identity, grant.scope);
-        const uint64_t left_ms = remember_refusal(broker, key, reason, now_ms);
+        uint64_t left_ms = 0;
 
+        if (!flight->detached)
+                left_ms = remember_refusal(broker, key, reason, now_ms);
         broker->counters.failures++;
         broker_fail_waiters(broker, flight, reason, left_ms, now_ms);
         broker_end_flight(broker, flight, true, now_ms);
@@ -322,8 +332,10 @@ static void take_refusal(struct broker *broker, struct flight *flight, enum reas
 {
         /* What the issuer takes back is not handed out any more. */
         broker->counters.refusals++;
-        cache_remove(&broker->cache, flight->key);
-        (void)remember_refusal(broker, flight->key, reason, now_ms);
+        if (!flight->detached) {
+                cache_remove(&broker->cache, flight->key);
+                (void)remember_refusal(broker, flight->key, reason, now_ms);
+        }
         broker_fail_waiters(broker, flight, reason, 0, now_ms);
         broker_end_flight(broker, flight, true, now_ms);
 }

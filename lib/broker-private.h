@@ -39,7 +39,11 @@ struct broker {
         struct list paused;
         struct list cancels;
         struct list replies;
-        struct list reads;     /* credentials whose sources are to be read again */
+        struct list reads;  /* credentials whose sources are to be read again */
+        struct list purges; /* under way */
+        size_t n_purges;
+        struct list purged;    /* done, their owners not told yet */
+        struct quota *quotas;  /* one per rule */
         uint64_t due_since_ms; /* tokens sent for before this are due at least */
         int64_t wall_ahead_ms; /* of the clock that times are measured by, at the last tick */
         bool wall_known;
@@ -60,10 +64,12 @@ enum worth {
 /* One request being judged. */
 struct question {
         const struct token_request *request;
+        const struct peer *peer;
         const struct rule *rule; /* that decides about the caller */
         struct grant_key key;
         struct text scope;
         size_t client;
+        const struct client_settings *client_settings; /* the same; NULL: none was found */
         enum audience audience;
         uint64_t now_ms;
         struct cache_entry *entry; /* NULL: none */
@@ -73,7 +79,7 @@ struct question {
 
 /* Client, rights, token URL and scope: what is settled before memory is looked at; then the key,
  * which borrows `buffer`. 0 or a reason. */
-int broker_judge_request(struct broker *broker, const struct peer *peer, struct question *question,
+int broker_judge_request(struct broker *broker, struct question *question,
                          uint8_t buffer[static GRANT_KEY_MAX_BYTES]);
 
 /* What the entry is worth to the request, and in *ret_status why it is no better. *ret_reported:
@@ -89,6 +95,20 @@ enum reason broker_remembered_refusal(struct broker *broker, struct grant_key ke
  * none) joined, and for how long that will be so; REASON_NONE: it may. */
 enum reason broker_blocked(struct broker *broker, const struct question *question,
                            const struct flight *flight, uint64_t *ret_left_ms);
+
+/* The entry of a grant, as cache_lookup() and cache_peek(), unless it is being purged. */
+struct cache_entry *broker_lookup(struct broker *broker, struct grant_key key, uint64_t now_ms);
+const struct cache_entry *broker_peek(const struct broker *broker, struct grant_key key,
+                                      uint64_t now_ms);
+
+/* Whether the entry is to go by a purge that has not come to it yet. */
+bool broker_is_purged(const struct broker *broker, const struct cache_entry *entry);
+
+/* Goes on with purges: a bounded amount of work. */
+void broker_tick_purges(struct broker *broker);
+
+/* Goes on with them to the end. */
+void broker_finish_purges(struct broker *broker);
 
 /* Evenly spread over all values; the same sequence for the same hash key. */
 uint32_t broker_random(struct broker *broker);
@@ -109,17 +129,23 @@ static inline struct issuer *broker_issuer_of_flight(struct broker *broker,
 /* The index of the client with this identity. */
 size_t broker_client_of(const struct broker *broker, uint64_t identity);
 
-/* Puts a token into a reply; `detail` as there. */
-void broker_reply_token(struct reply *reply, struct token *token, enum reason detail,
-                        uint64_t now_ms);
+/* Puts a token into a reply; `detail` as there. Where the token can do more than the reply's rule
+ * gives, the reply is REASON_GRANTED_TOO_MUCH instead. */
+void broker_reply_token(struct broker *broker, struct reply *reply, struct token *token,
+                        enum reason detail, uint64_t now_ms);
 
 /* Puts a reason into a reply, with `left_ms` (0: as the reason has it) as Retry-After. */
 void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms);
 
-/* Begins a flight in the queue of its issuer. `refresh`: behind the callers' backs. The client's
- * hold and the limits were looked at before. 0 or -ENOMEM. */
+/* Whether a rule has used up its fetches: REASON_FETCHES_SPENT, or REASON_NONE. */
+enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,
+                                 uint64_t now_ms, uint64_t *ret_left_ms);
+
+/* Begins a flight in the queue of its issuer, for `owner`, who was admitted; NULL: behind the
+ * callers' backs. The client's hold and the limits were looked at before. 0 or -ENOMEM. */
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        size_t client, enum audience audience, bool refresh, uint64_t now_ms);
+                        size_t client, enum audience audience, const struct peer *owner,
+                        uint64_t now_ms);
 
 /* Moves what may start from the queues to `starts`. */
 void broker_start_flights(struct broker *broker, uint64_t now_ms);

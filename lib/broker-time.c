@@ -24,7 +24,7 @@ static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_
         struct cache_entry *old = NULL;
 
         if (waiter->has_fallback) {
-                old = cache_lookup(&broker->cache, flight->key, now_ms);
+                old = broker_lookup(broker, flight->key, now_ms);
                 waiter->has_fallback = false;
                 if (!old && waiter->gives_up_at_ms > now_ms) {
                         /* It was evicted or has ended: this caller waits like any other. */
@@ -36,7 +36,8 @@ static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_
         if (old) {
                 old->used = true;
                 broker->counters.served_old++;
-                broker_reply_token(&waiter->reply, old->token, REASON_REQUEST_TIMEOUT, now_ms);
+                broker_reply_token(broker, &waiter->reply, old->token, REASON_REQUEST_TIMEOUT,
+                                   now_ms);
         } else {
                 broker->counters.timed_out++;
                 broker_reply_reason(&waiter->reply, REASON_REQUEST_TIMEOUT, 0);
@@ -93,9 +94,10 @@ void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
         issuers_tick(&broker->issuers, now_ms);
         for (int i = 0; i < TICK_ENTRIES_MAX && event != CACHE_EVENT_NONE; i++) {
                 event = cache_next_event(&broker->cache, now_ms, &entry);
-                if (event == CACHE_EVENT_DUE && entry->used)
+                if (event == CACHE_EVENT_DUE && entry->used && !broker_is_purged(broker, entry))
                         refresh_entry(broker, entry, now_ms);
         }
+        broker_tick_purges(broker);
         broker_start_flights(broker, now_ms);
 }
 
@@ -108,6 +110,8 @@ uint64_t broker_next_tick_ms(const struct broker *broker)
         };
         uint64_t next_ms = cache_next_event_ms(&broker->cache);
 
+        if (!list_empty(&broker->purges))
+                return 0;
         if (next_ms != TIMERHEAP_NEVER)
                 next_ms = (next_ms / ENTRY_GRAIN_MS + 1) * ENTRY_GRAIN_MS;
         for (size_t i = 0; i < sizeof(times_ms) / sizeof(times_ms[0]); i++)
@@ -124,12 +128,14 @@ void broker_drain(struct broker *broker, uint64_t now_ms)
 
 bool broker_is_idle(const struct broker *broker)
 {
-        return broker->flights.n_flights == 0 && list_empty(&broker->replies);
+        return broker->flights.n_flights == 0 && list_empty(&broker->replies) &&
+               list_empty(&broker->purges) && list_empty(&broker->purged);
 }
 
 void broker_abort(struct broker *broker, uint64_t now_ms)
 {
         broker_drain(broker, now_ms);
+        broker_finish_purges(broker);
         for (size_t i = 0; i < broker->settings->n_clients; i++)
                 broker_give_up_client(broker, i, REASON_SHUTTING_DOWN, 0, now_ms);
         list_for_each_safe (link, &broker->running) {

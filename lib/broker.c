@@ -41,6 +41,8 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
                 return error_trace(-ENOMEM);
         broker->settings = settings;
         broker->policy = policy;
+        list_init(&broker->purges);
+        list_init(&broker->purged);
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
         list_init(&broker->starts);
         list_init(&broker->running);
@@ -50,7 +52,8 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         list_init(&broker->reads);
 
         broker->credentials = calloc(settings->n_clients, sizeof(*broker->credentials));
-        r = broker->credentials ? 0 : -ENOMEM;
+        broker->quotas = calloc(policy->n_rules + 1, sizeof(*broker->quotas));
+        r = broker->credentials && broker->quotas ? 0 : -ENOMEM;
         for (size_t i = 0; r == 0 && i < settings->n_clients; i++)
                 credentials_init(&broker->credentials[i]);
         if (r == 0)
@@ -107,6 +110,7 @@ void broker_free(struct broker *broker)
         flights_deinit(&broker->flights);
         memory_deinit(&broker->memory);
         cache_deinit(&broker->cache);
+        free(broker->quotas);
         free(broker->credentials);
         secret_wipe(broker->hash_key, sizeof(broker->hash_key));
         free(broker);
@@ -149,11 +153,16 @@ size_t broker_client_of(const struct broker *broker, uint64_t identity)
         return i;
 }
 
-void broker_reply_token(struct reply *reply, struct token *token, enum reason detail,
-                        uint64_t now_ms)
+void broker_reply_token(struct broker *broker, struct reply *reply, struct token *token,
+                        enum reason detail, uint64_t now_ms)
 {
         const struct text granted = token_scope(token);
 
+        if (token->exceeds && !policy_covers_scope(reply->rule, granted)) {
+                broker->counters.granted_too_much++;
+                broker_reply_reason(reply, REASON_GRANTED_TOO_MUCH, 0);
+                return;
+        }
         reply->reason = REASON_NONE;
         reply->detail = detail;
         reply->token = token_ref(token);
@@ -218,7 +227,7 @@ static void judge_entry(struct broker *broker, struct question *question, struct
 {
         bool reported;
 
-        question->entry = cache_lookup(&broker->cache, question->key, question->now_ms);
+        question->entry = broker_lookup(broker, question->key, question->now_ms);
         question->worth = broker_entry_worth(broker, question, &reply->cache_status, &reported);
         if (reported) {
                 question->entry->rejected = true;
@@ -332,19 +341,68 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
 {
         struct issuer *issuer = broker_issuer_of(broker, flight->client, flight->audience);
 
-        *waiter = (struct waiter){.reply = *so_far};
+        *waiter = (struct waiter){
+                .reply = *so_far,
+                .request = question->request,
+                .peer = question->peer,
+        };
         waiter->reply.collapsed = collapsed;
         set_deadline(broker, question, waiter);
         flight_join(&broker->flights, flight, waiter);
-        if (!flight->refresh)
+        if (!flight->refresh) {
+                if (flight->state == FLIGHT_QUEUED)
+                        issuer_hasten(issuer, flight, question->peer->uid);
                 return;
+        }
         if (flight->state == FLIGHT_QUEUED) {
                 issuer_dequeue(&broker->issuers, issuer, flight, question->now_ms);
                 flight->refresh = false;
+                flight->turn_uid = question->peer->uid;
                 issuer_enqueue(&broker->issuers, issuer, flight, question->now_ms);
                 broker_start_flights(broker, question->now_ms);
         }
         flight->refresh = false;
+}
+
+/* The quota of a rule; NULL: it has none. */
+static struct quota *quota_of(const struct broker *broker, const struct rule *rule)
+{
+        return rule->everything ? NULL : &broker->quotas[rule - broker->policy->rules];
+}
+
+enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,
+                                 uint64_t now_ms, uint64_t *ret_left_ms)
+{
+        struct quota *quota = quota_of(broker, rule), copy;
+
+        if (!quota)
+                return REASON_NONE;
+        copy = *quota;
+        return quota_take(&copy, rule->fetches, now_ms, ret_left_ms) ? REASON_FETCHES_SPENT
+                                                                     : REASON_NONE;
+}
+
+/* Begins a flight for a caller who was admitted. 0, -ENOMEM or REASON_FETCHES_SPENT. */
+static int begin(struct broker *broker, const struct question *question, struct flight **ret,
+                 uint64_t *ret_left_ms)
+{
+        struct quota *quota = quota_of(broker, question->rule);
+        struct memory_record *record;
+
+        if (quota && quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms)) {
+                broker->counters.fetches_spent++;
+                return REASON_FETCHES_SPENT;
+        }
+        if (question->entry && question->entry->rejected) {
+                record = memory_touch(&broker->memory, question->key, question->now_ms);
+                if (!record)
+                        return error_trace(-ENOMEM);
+                backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
+                               MEMORY_REJECTION_MAX_MS, question->now_ms);
+        }
+        return error_trace(broker_begin_flight(ret, broker, question->key, question->client,
+                                               question->audience, question->peer,
+                                               question->now_ms));
 }
 
 /* Joins the flight for the grant, or begins one. BROKER_E_WAIT, -ENOMEM, or a reason why neither
@@ -361,7 +419,7 @@ static int wait_for_fetch(struct broker *broker, const struct question *question
                 broker->counters.blocked++;
                 return reason;
         }
-        r = flights_admit(&broker->flights, flight);
+        r = flights_admit(&broker->flights, flight, question->peer->uid);
         if (r)
                 return r;
         if (flight) {
@@ -369,19 +427,11 @@ static int wait_for_fetch(struct broker *broker, const struct question *question
                 broker->counters.coalesced++;
                 return BROKER_E_WAIT;
         }
-        if (question->entry && question->entry->rejected) {
-                struct memory_record *record = memory_touch(&broker->memory, question->key,
-                                                            question->now_ms);
-
-                if (!record)
-                        return error_trace(-ENOMEM);
-                backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
-                               MEMORY_REJECTION_MAX_MS, question->now_ms);
-        }
-        r = broker_begin_flight(&flight, broker, question->key, question->client,
-                                question->audience, false, question->now_ms);
-        if (r)
+        r = begin(broker, question, &flight, ret_left_ms);
+        if (r) {
+                flights_dismiss(&broker->flights, NULL, question->peer->uid);
                 return error_trace(r);
+        }
         join(broker, flight, question, waiter, so_far, false);
         broker_start_flights(broker, question->now_ms);
         broker->counters.misses++;
@@ -391,7 +441,7 @@ static int wait_for_fetch(struct broker *broker, const struct question *question
 static void answer_from_memory(struct broker *broker, const struct question *question,
                                struct reply *reply)
 {
-        broker_reply_token(reply, question->entry->token, REASON_NONE, question->now_ms);
+        broker_reply_token(broker, reply, question->entry->token, REASON_NONE, question->now_ms);
         broker->counters.hits++;
         question->entry->used = true;
         if (question->freshness == FRESHNESS_DUE)
@@ -399,24 +449,27 @@ static void answer_from_memory(struct broker *broker, const struct question *que
                                question->now_ms);
 }
 
-int broker_judge_request(struct broker *broker, const struct peer *peer, struct question *question,
+int broker_judge_request(struct broker *broker, struct question *question,
                          uint8_t buffer[static GRANT_KEY_MAX_BYTES])
 {
         const struct token_request *request = question->request;
         const struct client_settings *client;
+        size_t index;
         int r;
 
-        r = client_select(broker->settings, request, &question->client);
+        r = client_select(broker->settings, request, &index);
         if (r)
                 return r;
-        r = policy_select(broker->policy, peer, &request->keys, &question->rule);
+        client = &broker->settings->clients[index];
+        question->client = index;
+        question->client_settings = client;
+        r = policy_select(broker->policy, question->peer, &request->keys, &question->rule);
         if (r == 0)
-                r = policy_check_client(question->rule, question->client);
+                r = policy_check_client(question->rule, index);
         if (r == 0)
                 r = policy_check_subject(question->rule, request->subject_kind, request->subject);
         if (r)
                 return r;
-        client = &broker->settings->clients[question->client];
         question->audience = grant_audience(request->subject_kind);
         if (!client->token_url[question->audience])
                 return REASON_NO_TOKEN_URL;
@@ -437,14 +490,14 @@ int broker_judge_request(struct broker *broker, const struct peer *peer, struct 
 int broker_ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
                uint64_t now_ms, struct waiter *waiter, struct reply *ret)
 {
-        struct question question = {.request = request, .now_ms = now_ms};
+        struct question question = {.request = request, .peer = peer, .now_ms = now_ms};
         uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
         uint64_t left_ms = 0;
         int r;
 
-        *ret = (struct reply){};
         broker->counters.requests++;
-        r = broker_judge_request(broker, peer, &question, key_bytes);
+        r = broker_judge_request(broker, &question, key_bytes);
+        *ret = (struct reply){.rule = question.rule, .client = question.client_settings};
         if (r)
                 goto refuse;
         ret->scope = question.scope;
@@ -458,7 +511,7 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
                 return BROKER_E_WAIT;
         if (question.worth == WORTH_STOPGAP) {
                 question.entry->used = true;
-                broker_reply_token(ret, question.entry->token, reason_of_error(r), now_ms);
+                broker_reply_token(broker, ret, question.entry->token, reason_of_error(r), now_ms);
                 broker->counters.served_old++;
                 return 0;
         }
@@ -473,6 +526,8 @@ void broker_get_counters(const struct broker *broker, struct broker_counters *re
         *ret = broker->counters;
         ret->cache = broker->cache.counters;
         ret->limits = broker->flights.counters;
+        ret->uid_flights_full = broker->flights.flight_shares.refused;
+        ret->uid_waiters_full = broker->flights.waiter_shares.refused;
         ret->entries = broker->cache.n_entries;
         ret->memory_bytes = broker->cache.memory_bytes;
         ret->flights = broker->flights.n_flights;

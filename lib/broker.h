@@ -39,6 +39,9 @@ struct broker_counters {
         uint64_t refused;    /* by what was asked, by whom, by a limit, or by what is known of the
                                 issuer */
         uint64_t timed_out;  /* waited until their time ran out */
+        uint64_t fetches_spent;    /* were kept from a fetch by their rule's quota */
+        uint64_t granted_too_much; /* would have got more scope than their rule gives */
+        uint64_t rights_lost;      /* waited, and had lost their right when their turn came */
 
         uint64_t fetches;   /* requests to issuers, begun */
         uint64_t refreshes; /* flights that were begun behind the callers' backs */
@@ -51,6 +54,10 @@ struct broker_counters {
 
         struct cache_counters cache;
         struct flight_counters limits;
+        uint64_t uid_flights_full; /* callers turned away at the share of their uid */
+        uint64_t uid_waiters_full;
+        uint64_t purged; /* entries taken out by broker_purge() */
+        uint64_t purges_full;
         /* now */
         size_t entries;
         uint64_t memory_bytes;
@@ -88,7 +95,8 @@ enum command_kind {
         COMMAND_READ_SECRETS, /* read a client's secrets again; broker_secrets_read() must follow */
         COMMAND_CANCEL,       /* give up a request; broker_fetch_done() must not follow any more */
         COMMAND_NOTE,         /* tell the operator */
-        COMMAND_REPLY, /* answer a waiter with its `reply`, whose token reference is handed over */
+        COMMAND_REPLY,  /* answer a waiter with its `reply`, whose token reference is handed over */
+        COMMAND_PURGED, /* a purge is done; its owner has it back */
 };
 
 struct command {
@@ -100,6 +108,7 @@ struct command {
         const char *client;    /* FETCH: the client application's name, for messages */
         struct secret form;    /* FETCH: the body, handed over */
         struct waiter *waiter; /* REPLY */
+        struct purge *purge;   /* PURGED */
         struct note note;      /* NOTE */
 };
 
@@ -121,9 +130,14 @@ const struct secret *broker_secret(const struct broker *broker, size_t client, s
 /* COMMAND_READ_SECRETS was carried out, successfully (broker_set_secrets() came before) or not. */
 void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms);
 
+/* From now on these rules decide, also about those who wait. What a rule has used of its fetches is
+ * kept for the rule of the same name and rate. `policy` is borrowed; the one before may be named in
+ * replies that were handed out. 0 or -ENOMEM, and nothing has changed. */
+int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms);
+
 /*
  * Asks for a token on behalf of the request's subject. 0: *ret says the answer, a token or a
- * reason. BROKER_E_WAIT: `waiter` and `request` are borrowed until its reply comes.
+ * reason. BROKER_E_WAIT: `waiter`, `request` and `peer` are borrowed until its reply comes.
  */
 int broker_ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
                uint64_t now_ms, struct waiter *waiter, struct reply *ret);
@@ -159,13 +173,76 @@ bool broker_is_idle(const struct broker *broker);
 /* Gives up every fetch and answers every waiter with SHUTTING_DOWN. */
 void broker_abort(struct broker *broker, uint64_t now_ms);
 
+/* Which entries are meant: those that match all that is said. */
+struct filter {
+        bool by_client;
+        uint64_t identity; /* of the client application */
+        bool by_subject;
+        enum subject_kind subject_kind;
+        struct text subject; /* borrowed, like the scope */
+        struct text scope;   /* canonical; empty: any */
+};
+
+/* What a request with REQUEST_FILTER means. 0, REASON_UNKNOWN_CLIENT or REASON_AMBIGUOUS_CLIENT. */
+int broker_filter(const struct broker *broker, const struct token_request *request,
+                  struct filter *ret);
+
+/* A purge under way, embedded in its owner's request. */
+struct purge {
+        struct list link; /* broker::purges or ::purged */
+        struct filter filter;
+        uint64_t started_at_ms;
+        size_t next_bucket; /* of the cache, then of the memory */
+        uint64_t n_purged;  /* entries taken out */
+};
+
+/*
+ * Takes out the entries that match, and forgets what is remembered against such grants. At once, no
+ * such token is handed out any more, and fetches that run for one are detached: those who wait for
+ * them are answered, and nothing is kept. The rest takes some turns: BROKER_E_WAIT, and `purge` and
+ * what its filter borrows are the broker's until COMMAND_PURGED. 0: done; or REASON_PURGES_FULL.
+ */
+int broker_purge(struct broker *broker, const struct filter *filter, uint64_t now_ms,
+                 struct purge *purge);
+
+/* How many entries a page has at most. */
+#define BROKER_PAGE_MAX 256
+
+/* One entry as it is shown; texts are borrowed until the next call of the broker's. */
+struct listed {
+        const char *client; /* name */
+        enum subject_kind subject_kind;
+        struct text subject;
+        struct text scope;   /* asked for */
+        struct text granted; /* empty: the issuer did not say */
+        enum freshness freshness;
+        uint64_t age_ms;
+        uint64_t left_ms;
+        uint64_t refresh_in_ms;
+        bool used;
+        bool rejected;
+};
+
+struct page {
+        size_t n;
+        struct listed entries[BROKER_PAGE_MAX];
+        uint64_t next; /* where the next page begins; 0: this is the last */
+};
+
+/* A page of the entries that match, from where the page before ended (0: the beginning), `limit`
+ * at most (0: BROKER_PAGE_MAX). A bounded part of the table is looked at, so a page may be short,
+ * or empty, and not be the last. An entry that is there all the time is on one page exactly. */
+void broker_list(struct broker *broker, const struct filter *filter, uint64_t after, uint64_t limit,
+                 uint64_t now_ms, struct page *ret);
+
 void broker_get_counters(const struct broker *broker, struct broker_counters *ret);
 
 /* What a request would meet, and why. Times in milliseconds; 0: not so. */
 struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */
         struct grant grant;  /* canonical; borrows from the request and the settings */
-        const char *client;  /* name */
+        const struct rule *rule; /* that decides about the caller; NULL: none */
+        const char *client;      /* name */
         const char *url;
 
         enum cache_status cache_status; /* what the answer would say of it */

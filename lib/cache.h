@@ -95,6 +95,12 @@ int cache_store(struct cache *cache, struct grant_key key, struct token *token);
 /* Takes an entry out, if there is one. */
 void cache_remove(struct cache *cache, struct grant_key key);
 
+/* All entries, by buckets, of which there are mask + 1: the first of one, or NULL. */
+static inline const struct cache_entry *cache_chain(const struct cache *cache, size_t bucket)
+{
+        return cache->buckets[bucket];
+}
+
 /* The next thing that time has brought about; *ret_entry is set with CACHE_EVENT_DUE, and borrowed
  * as by cache_lookup(). */
 enum cache_event cache_next_event(struct cache *cache, uint64_t now_ms,

@@ -4,20 +4,23 @@
 
 #include <stdbool.h>
 
-static bool find(const struct settings *settings, struct text wanted, size_t *ret_index)
+int client_find(const struct settings *settings, struct text wanted, size_t *ret_index)
 {
-        if (wanted.size == 0)
-                return false;
         for (size_t i = 0; i < settings->n_clients; i++) {
                 const struct client_settings *client = &settings->clients[i];
 
                 if (text_equal(wanted, TEXT(client->name)) ||
                     text_equal(wanted, TEXT(client->client_id))) {
                         *ret_index = i;
-                        return true;
+                        return 0;
                 }
         }
-        return false;
+        return REASON_UNKNOWN_CLIENT;
+}
+
+static bool find(const struct settings *settings, struct text wanted, size_t *ret_index)
+{
+        return wanted.size > 0 && client_find(settings, wanted, ret_index) == 0;
 }
 
 int client_select(const struct settings *settings, const struct token_request *request,

@@ -8,6 +8,9 @@
 #include "request.h"
 #include "settings.h"
 
+/* The one of this name or client_id. 0 or REASON_UNKNOWN_CLIENT. */
+int client_find(const struct settings *settings, struct text wanted, size_t *ret_index);
+
 /*
  * By client_id or HTTP Basic, each a name or a client_id; where both are there they must mean the
  * same. With neither, the only client there is. 0, or REASON_UNKNOWN_CLIENT, REASON_MISSING_CLIENT

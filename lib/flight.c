@@ -17,6 +17,7 @@ int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters
                  size_t max_waiters_per_flight)
 {
         uint64_t n_buckets = 1;
+        int r;
 
         *flights = (struct flights){
                 .max_flights = max_flights,
@@ -26,15 +27,23 @@ int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters
         while (n_buckets < max_flights)
                 n_buckets *= 2;
         flights->mask = n_buckets - 1;
+        list_init(&flights->all);
         flights->buckets = calloc(n_buckets, sizeof(struct flight *));
-        if (!flights->buckets)
-                return error_trace(-ENOMEM);
-        return 0;
+        r = flights->buckets ? 0 : -ENOMEM;
+        if (r == 0)
+                r = shares_init(&flights->flight_shares, max_flights);
+        if (r == 0)
+                r = shares_init(&flights->waiter_shares, max_waiters);
+        if (r)
+                flights_deinit(flights);
+        return error_trace(r);
 }
 
 void flights_deinit(struct flights *flights)
 {
         assert(flights->n_flights == 0 && flights->n_waiters == 0);
+        shares_deinit(&flights->waiter_shares);
+        shares_deinit(&flights->flight_shares);
         free(flights->buckets);
         *flights = (struct flights){};
 }
@@ -48,7 +57,28 @@ struct flight *flights_find(struct flights *flights, struct grant_key key)
         return flight;
 }
 
-int flights_admit(struct flights *flights, const struct flight *flight)
+static int take_shares(struct flights *flights, const struct flight *flight, uid_t uid)
+{
+        int r;
+
+        r = shares_take(&flights->waiter_shares, uid);
+        if (r)
+                return r < 0 ? error_trace(r) : REASON_UID_WAITERS_FULL;
+        r = flight ? 0 : shares_take(&flights->flight_shares, uid);
+        if (r == 0)
+                return 0;
+        shares_give(&flights->waiter_shares, uid);
+        return r < 0 ? error_trace(r) : REASON_UID_FLIGHTS_FULL;
+}
+
+void flights_dismiss(struct flights *flights, const struct flight *flight, uid_t uid)
+{
+        shares_give(&flights->waiter_shares, uid);
+        if (!flight)
+                shares_give(&flights->flight_shares, uid);
+}
+
+int flights_admit(struct flights *flights, const struct flight *flight, uid_t uid)
 {
         if (flights->n_waiters >= flights->max_waiters) {
                 flights->counters.waiters_full++;
@@ -62,7 +92,7 @@ int flights_admit(struct flights *flights, const struct flight *flight)
                 flights->counters.flights_full++;
                 return REASON_FLIGHTS_FULL;
         }
-        return 0;
+        return take_shares(flights, flight, uid);
 }
 
 bool flights_admit_refresh(const struct flights *flights)
@@ -91,23 +121,48 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
                 .key = {.hash = key.hash, .size = key.size, .bytes = flight->key_bytes},
         };
         memcpy(flight->key_bytes, key.bytes, key.size);
+        list_push_back(&flights->all, &flight->all_link);
         *bucket = flight;
         flights->n_flights++;
         *ret = flight;
         return 0;
 }
 
-void flight_free(struct flights *flights, struct flight *flight)
+static void take_out_of_table(struct flights *flights, struct flight *flight)
 {
         struct flight **at = &flights->buckets[flight->key.hash & flights->mask];
-
-        assert(flight->n_waiters == 0 && list_empty(&flight->link));
 
         while (*at != flight)
                 at = &(*at)->next;
         *at = flight->next;
+}
+
+void flight_free(struct flights *flights, struct flight *flight)
+{
+        assert(flight->n_waiters == 0 && list_empty(&flight->link));
+
+        if (!flight->detached)
+                take_out_of_table(flights, flight);
+        if (flight->has_owner)
+                shares_give(&flights->flight_shares, flight->owner);
+        list_unlink(&flight->all_link);
         flights->n_flights--;
         free(flight);
+}
+
+void flight_own(struct flight *flight, uid_t uid)
+{
+        flight->has_owner = true;
+        flight->owner = uid;
+}
+
+void flight_detach(struct flights *flights, struct flight *flight)
+{
+        assert(!flight->detached);
+
+        take_out_of_table(flights, flight);
+        flight->detached = true;
+        flights->counters.detached++;
 }
 
 void flight_join(struct flights *flights, struct flight *flight, struct waiter *waiter)
@@ -125,6 +180,7 @@ void flight_leave(struct flights *flights, struct waiter *waiter)
 {
         assert(waiter->flight);
         list_unlink(&waiter->link);
+        shares_give(&flights->waiter_shares, waiter->peer->uid);
         waiter->flight->n_waiters--;
         flights->n_waiters--;
         waiter->flight = NULL;

@@ -13,20 +13,24 @@
 
 #include "grant.h"
 #include "list.h"
+#include "policy.h"
 #include "reason.h"
 #include "reply.h"
+#include "share.h"
 #include "timerheap.h"
 
 struct flight;
 
 /* One caller's place in a flight. Zero it before use; it must not move or go while it waits. */
 struct waiter {
-        struct list link;        /* flight::waiters, then broker::replies */
-        struct flight *flight;   /* NULL: waits no longer */
-        struct timer deadline;   /* broker::deadlines */
-        uint64_t gives_up_at_ms; /* the caller's own end; the deadline may be earlier */
-        bool has_fallback;       /* gets the old token where no new one comes */
-        struct reply reply;      /* being put together, and handed over at the end */
+        struct list link;                    /* flight::waiters, then broker::replies */
+        struct flight *flight;               /* NULL: waits no longer */
+        struct timer deadline;               /* broker::deadlines */
+        const struct token_request *request; /* borrowed while it waits, and */
+        const struct peer *peer;             /* this too, so that it can be judged again */
+        uint64_t gives_up_at_ms;             /* the caller's own end; the deadline may be earlier */
+        bool has_fallback;                   /* gets the old token where no new one comes */
+        struct reply reply;                  /* being put together, and handed over at the end */
 };
 
 enum flight_state {
@@ -39,9 +43,10 @@ enum flight_state {
 };
 
 struct flight {
-        struct flight *next; /* in its bucket */
-        struct list link;    /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
-                              * ::cancels, credentials::parked, by state */
+        struct flight *next;  /* in its bucket */
+        struct list all_link; /* flights::all */
+        struct list link; /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
+                           * ::cancels, credentials::parked, by state */
         struct list waiters;
         size_t n_waiters;
         enum flight_state state;
@@ -49,6 +54,11 @@ struct flight {
         bool tries_client;   /* the one that was let through at the end of its client's hold */
         bool refresh;        /* goes on without waiters */
         bool had_waiter;     /* a caller wanted it, at least at some time */
+        bool detached;       /* purged while it ran: nobody joins, nothing of it is kept */
+        bool has_owner;      /* a caller began it, who holds a share of the flights: */
+        uid_t owner;
+        uid_t turn_uid; /* whose turn it takes in its issuer's queue, and in which round */
+        uint64_t round;
         uint64_t queued_at_ms;
         uint64_t latest_ms; /* when the last of its callers gives up */
         unsigned int retries;
@@ -66,6 +76,7 @@ struct flight_counters {
         uint64_t flights_full; /* callers turned away at each of the limits */
         uint64_t flight_full;
         uint64_t waiters_full;
+        uint64_t detached; /* purged while they ran */
 };
 
 struct flights {
@@ -76,6 +87,9 @@ struct flights {
         size_t max_flights;
         size_t max_waiters;
         size_t max_waiters_per_flight;
+        struct list all;             /* in the table or detached */
+        struct shares flight_shares; /* of the flights, by who began them */
+        struct shares waiter_shares; /* of the waiters */
         struct flight_counters counters;
 };
 
@@ -89,9 +103,16 @@ void flights_deinit(struct flights *flights);
 /* The flight for this grant, or NULL. */
 struct flight *flights_find(struct flights *flights, struct grant_key key);
 
-/* Whether one more caller may wait, in `flight` or (NULL) in a new one. 0, or REASON_WAITERS_FULL,
- * REASON_FLIGHT_FULL, REASON_FLIGHTS_FULL, which are counted. */
-int flights_admit(struct flights *flights, const struct flight *flight);
+/*
+ * Whether one more caller may wait, in `flight` or (NULL) in a new one, and whether this uid's
+ * share allows it, of which it takes a place in waiting, and in flights if need be. 0, or -ENOMEM,
+ * REASON_WAITERS_FULL, REASON_FLIGHT_FULL, REASON_FLIGHTS_FULL, REASON_UID_WAITERS_FULL,
+ * REASON_UID_FLIGHTS_FULL, which are counted.
+ */
+int flights_admit(struct flights *flights, const struct flight *flight, uid_t uid);
+
+/* Gives back what flights_admit() took, where neither flight_join() nor flight_own() did. */
+void flights_dismiss(struct flights *flights, const struct flight *flight, uid_t uid);
 
 /* Whether a refresh may begin, which leaves a quarter of the places to callers. */
 bool flights_admit_refresh(const struct flights *flights);
@@ -103,5 +124,12 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
 /* Takes the flight out of the table and frees it. It has no waiters and is in no list. */
 void flight_free(struct flights *flights, struct flight *flight);
 
+/* A flight that was admitted for this uid, and began: its share goes back with the flight. */
+void flight_own(struct flight *flight, uid_t uid);
+
+/* Takes the flight out of the table, so that nobody finds it any more. It runs. */
+void flight_detach(struct flights *flights, struct flight *flight);
+
+/* The waiter, whose peer is set, was admitted. */
 void flight_join(struct flights *flights, struct flight *flight, struct waiter *waiter);
 void flight_leave(struct flights *flights, struct waiter *waiter);

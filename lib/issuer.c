@@ -5,6 +5,10 @@
  * free place, and a breaker that lets it. Starting takes from the front and puts the issuer at the
  * back, so that one slow URL with a long queue cannot keep the places of all.
  *
+ * Callers' flights stand in the order in which they will be served: in rounds, and in each round
+ * every uid has one turn. A uid that walks through ten thousand subjects so makes nobody else wait
+ * for more than one of them.
+ *
  * Refreshes have queues and lists of their own, which are looked at when no caller's flight can
  * start anywhere; they never take more than half of an issuer's places, so that slow ones do not
  * stand in the way of callers who come later, and one is a half-open breaker's probe only where no
@@ -69,6 +73,46 @@ struct issuer *issuers_find(struct issuers *issuers, const char *url)
         return NULL;
 }
 
+static struct flight *flight_of(struct list *link)
+{
+        return list_entry(link, struct flight, link);
+}
+
+/* The round in which a further flight of this uid will be served. */
+static uint64_t next_round(const struct issuer *issuer, uid_t uid)
+{
+        for (struct list *at = issuer->queue.prev; at != &issuer->queue; at = at->prev)
+                if (flight_of(at)->turn_uid == uid)
+                        return flight_of(at)->round + 1;
+        return issuer->round;
+}
+
+/* Behind the last of its round. */
+static void insert_in_turn(struct issuer *issuer, struct flight *flight)
+{
+        struct list *at = issuer->queue.prev;
+
+        while (at != &issuer->queue && flight_of(at)->round > flight->round)
+                at = at->prev;
+        list_insert_between(at, at->next, &flight->link);
+}
+
+void issuer_hasten(struct issuer *issuer, struct flight *flight, uid_t uid)
+{
+        uint64_t round;
+
+        assert(flight->state == FLIGHT_QUEUED && !flight->refresh);
+        if (flight->turn_uid == uid)
+                return;
+        round = next_round(issuer, uid);
+        if (round >= flight->round)
+                return;
+        list_unlink(&flight->link);
+        flight->turn_uid = uid;
+        flight->round = round;
+        insert_in_turn(issuer, flight);
+}
+
 static void settle_turn(struct list *ready_list, struct list *turn, bool ready)
 {
         if (ready && list_empty(turn))
@@ -97,7 +141,12 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
-        list_push_back(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
+        if (flight->refresh) {
+                list_push_back(&issuer->refreshes, &flight->link);
+        } else {
+                flight->round = next_round(issuer, flight->turn_uid);
+                insert_in_turn(issuer, flight);
+        }
         settle(issuers, issuer, now_ms);
 }
 
@@ -105,6 +154,7 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
+        flight->round = issuer->round;
         list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
         settle(issuers, issuer, now_ms);
 }
@@ -124,6 +174,8 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer, s
 
         list_unlink(&flight->link);
         list_unlink(turn);
+        if (!flight->refresh)
+                issuer->round = flight->round;
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);

@@ -16,10 +16,11 @@
 
 struct issuer {
         const char *url;          /* borrowed from the settings */
-        struct list queue;        /* flights of callers, longest waiting first */
+        struct list queue;        /* flights of callers, in the order of service */
         struct list refreshes;    /* flights that nobody waits for */
         struct list turn;         /* issuers::ready */
         struct list refresh_turn; /* issuers::refresh_ready */
+        uint64_t round;           /* of the callers' flight that was started last */
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;
@@ -43,13 +44,17 @@ void issuers_deinit(struct issuers *issuers);
 /* The issuer for a token URL of the settings; never NULL for one of them. */
 struct issuer *issuers_find(struct issuers *issuers, const char *url);
 
-/* Queues a flight, by flight->refresh among the callers' or behind them. */
+/* Queues a flight, by flight->refresh among the callers', where the next turn of its turn_uid is,
+ * or behind them. */
 void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
                     uint64_t now_ms);
 
 /* The same, but before all others: it had its turn, and will be tried again. */
 void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
                     uint64_t now_ms);
+
+/* Somebody else waits for a queued flight, too: it takes that uid's turn if it comes earlier. */
+void issuer_hasten(struct issuer *issuer, struct flight *flight, uid_t uid);
 
 /* Takes a queued flight back. */
 void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,

@@ -30,7 +30,7 @@ int memory_init(struct memory *memory, size_t max)
         return memory->buckets ? 0 : error_trace(-ENOMEM);
 }
 
-static struct grant_key key_of(const struct memory_record *record)
+struct grant_key memory_record_key(const struct memory_record *record)
 {
         return (struct grant_key){
                 .hash = record->hash, .size = record->key_size, .bytes = record->key_bytes};
@@ -40,7 +40,7 @@ static struct memory_record **find(struct memory *memory, struct grant_key key)
 {
         struct memory_record **at = &memory->buckets[key.hash & memory->mask];
 
-        while (*at && !grant_key_equal(key_of(*at), key))
+        while (*at && !grant_key_equal(memory_record_key(*at), key))
                 at = &(*at)->next;
         return at;
 }
@@ -60,7 +60,7 @@ static void drop_oldest(struct memory *memory)
         struct memory_record *oldest = list_entry(list_first(&memory->records),
                                                   struct memory_record, link);
 
-        drop(memory, find(memory, key_of(oldest)));
+        drop(memory, find(memory, memory_record_key(oldest)));
 }
 
 static bool is_old(const struct memory_record *record, uint64_t now_ms)

@@ -65,3 +65,12 @@ struct memory_record *memory_find(struct memory *memory, struct grant_key key, u
 struct memory_record *memory_touch(struct memory *memory, struct grant_key key, uint64_t now_ms);
 
 void memory_forget(struct memory *memory, struct grant_key key);
+
+/* All records, by buckets, of which there are mask + 1: the first of one, or NULL. */
+static inline const struct memory_record *memory_chain(const struct memory *memory, size_t bucket)
+{
+        return memory->buckets[bucket];
+}
+
+/* The key of a record; borrows from it. */
+struct grant_key memory_record_key(const struct memory_record *record);

@@ -134,24 +134,12 @@ bool policy_gives_scope(const struct rule *rule, struct text value)
         return rule->everything;
 }
 
-struct text policy_next_scope(struct text scope, size_t *at)
-{
-        size_t begin, end;
-
-        for (begin = *at; begin < scope.size && scope.bytes[begin] == ' '; begin++)
-                ;
-        for (end = begin; end < scope.size && scope.bytes[end] != ' '; end++)
-                ;
-        *at = end;
-        return (struct text){scope.bytes + begin, end - begin};
-}
-
 bool policy_covers_scope(const struct rule *rule, struct text granted)
 {
         struct text value;
         size_t at = 0;
 
-        while ((value = policy_next_scope(granted, &at)).size > 0)
+        while ((value = scope_next(granted, &at)).size > 0)
                 if (!policy_gives_scope(rule, value))
                         return false;
         return true;

@@ -112,6 +112,5 @@ bool policy_user_holds(const struct rule *rule, const struct peer *peer);
 bool policy_group_holds(const struct rule *rule, const struct peer *peer);
 bool policy_key_holds(const struct rule *rule, const struct request_keys *keys);
 
-/* The value of a scope list behind `*at`, which moves on; an empty text: none is left. */
-struct text policy_next_scope(struct text scope, size_t *at);
+/* Whether a single value of a scope is given. */
 bool policy_gives_scope(const struct rule *rule, struct text value);

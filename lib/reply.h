@@ -18,9 +18,15 @@ enum cache_status {
         CACHE_STATUS_FWD_REQUEST, /* the one there was did not satisfy the request */
 };
 
+struct client_settings;
+struct rule;
+
 struct reply {
-        enum reason reason;    /* REASON_NONE: here is the token */
-        struct token *token;   /* one reference, the receiver's to drop */
+        enum reason reason; /* REASON_NONE: here is the token */
+        const struct rule
+                *rule; /* that decided; NULL: none was selected. In the policy, or static */
+        const struct client_settings *client; /* that was meant; NULL: none was found */
+        struct token *token;                  /* one reference, the receiver's to drop */
         struct text scope;     /* granted; in the token's memory, the request's or the settings' */
         uint64_t expires_in_s; /* at least 1 */
         unsigned int retry_after_s; /* 0: do not say */

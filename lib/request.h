@@ -99,3 +99,10 @@ const char *subject_kind_parameter(enum subject_kind kind);
  * that may not be in a scope, a space too many, over REQUEST_SCOPE_MAX_BYTES or _VALUES.
  */
 int scope_canonicalise(char *scope, size_t *size);
+
+/* The value of a scope behind `*at`, which moves on, whatever the order and the spaces; an empty
+ * text: none is left. */
+struct text scope_next(struct text scope, size_t *at);
+
+/* Whether every value of `part` is one of `whole`. */
+bool scope_includes(struct text whole, struct text part);

@@ -48,6 +48,42 @@ static bool in_order(const struct text *values, size_t n)
         return true;
 }
 
+struct text scope_next(struct text scope, size_t *at)
+{
+        size_t begin, end;
+
+        for (begin = *at; begin < scope.size && scope.bytes[begin] == ' '; begin++)
+                ;
+        for (end = begin; end < scope.size && scope.bytes[end] != ' '; end++)
+                ;
+        *at = end;
+        return (struct text){scope.bytes + begin, end - begin};
+}
+
+static bool has_value(struct text scope, struct text wanted)
+{
+        struct text value;
+        size_t at = 0;
+
+        while ((value = scope_next(scope, &at)).size > 0)
+                if (text_equal(value, wanted))
+                        return true;
+        return false;
+}
+
+bool scope_includes(struct text whole, struct text part)
+{
+        struct text value;
+        size_t at = 0;
+
+        if (text_equal(whole, part))
+                return true;
+        while ((value = scope_next(part, &at)).size > 0)
+                if (!has_value(whole, value))
+                        return false;
+        return true;
+}
+
 int scope_canonicalise(char *scope, size_t *size)
 {
         struct text values[REQUEST_SCOPE_MAX_VALUES];

@@ -6,6 +6,7 @@
  * last reference goes. The cache holds one reference, every answer on its way to a caller another.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ struct token {
         uint64_t sent_at_ms;    /* when the request for it was sent */
         uint64_t refresh_at_ms; /* when a new one is due; its end until somebody sets it */
         uint64_t expires_at_ms; /* its life is counted from sent_at_ms */
+        bool exceeds;           /* more scope was granted than was asked for */
         uint64_t label;         /* a keyed fingerprint for the audit record; 0: not computed yet */
         char bytes[];           /* value, scope */
 };

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Administration: which entries there are, and away with some of them. Neither may stall the loop
+ * where a million entries are, so both look at a bounded number of buckets at a time.
+ *
+ * A listing is paged by buckets, which are sized once: an entry stays in its bucket, so it is seen
+ * once however much comes and goes between two pages.
+ *
+ * A purge holds from the moment it is asked for. Until its walk has come to an entry, lookups go
+ * through broker_lookup(), which asks the purges under way. An entry belongs to a purge if its
+ * token was sent for before: what is fetched afterwards stays. What was sent for before and is
+ * still under way never becomes an entry, since its flight is detached.
+ */
+
+#include "broker.h"
+
+#include <assert.h>
+
+#include "broker-private.h"
+#include "client.h"
+
+/* Purges under way at a time. */
+#define PURGES_MAX 8
+
+/* Buckets looked at in one turn, by purges and for a page. */
+#define PURGE_BUCKETS_MAX 1024
+#define PAGE_BUCKETS_MAX  4096
+
+static bool matches(const struct filter *filter, struct grant_key key)
+{
+        const struct grant grant = grant_of_key(key);
+
+        return (!filter->by_client || grant.identity == filter->identity) &&
+               (!filter->by_subject || (grant.subject_kind == filter->subject_kind &&
+                                        text_equal(grant.subject, filter->subject))) &&
+               (filter->scope.size == 0 || text_equal(grant.scope, filter->scope));
+}
+
+int broker_filter(const struct broker *broker, const struct token_request *request,
+                  struct filter *ret)
+{
+        size_t client;
+        int r;
+
+        *ret = (struct filter){
+                .by_client = request->client.size > 0,
+                .by_subject = request->has_subject,
+                .subject_kind = request->subject_kind,
+                .subject = request->subject,
+                .scope = request->scope,
+        };
+        if (!ret->by_client)
+                return 0;
+        r = client_find(broker->settings, request->client, &client);
+        if (r)
+                return r;
+        ret->identity = broker->settings->clients[client].identity;
+        return 0;
+}
+
+static bool is_purged_by(const struct purge *purge, const struct cache_entry *entry)
+{
+        return entry->token->sent_at_ms <= purge->started_at_ms &&
+               matches(&purge->filter, cache_entry_key(entry));
+}
+
+static struct purge *purge_of(const struct broker *broker, const struct cache_entry *entry)
+{
+        list_for_each (link, &broker->purges) {
+                struct purge *purge = list_entry(link, struct purge, link);
+
+                if (is_purged_by(purge, entry))
+                        return purge;
+        }
+        return NULL;
+}
+
+bool broker_is_purged(const struct broker *broker, const struct cache_entry *entry)
+{
+        return purge_of(broker, entry);
+}
+
+static void take_out(struct broker *broker, struct purge *purge, const struct cache_entry *entry)
+{
+        cache_remove(&broker->cache, cache_entry_key(entry));
+        purge->n_purged++;
+        broker->counters.purged++;
+}
+
+struct cache_entry *broker_lookup(struct broker *broker, struct grant_key key, uint64_t now_ms)
+{
+        struct cache_entry *entry = cache_lookup(&broker->cache, key, now_ms);
+        struct purge *purge;
+
+        if (!entry || list_empty(&broker->purges))
+                return entry;
+        purge = purge_of(broker, entry);
+        if (!purge)
+                return entry;
+        take_out(broker, purge, entry);
+        return NULL;
+}
+
+const struct cache_entry *broker_peek(const struct broker *broker, struct grant_key key,
+                                      uint64_t now_ms)
+{
+        const struct cache_entry *entry = cache_peek(&broker->cache, key, now_ms);
+
+        return entry && broker_is_purged(broker, entry) ? NULL : entry;
+}
+
+static void purge_entries(struct broker *broker, struct purge *purge, size_t bucket)
+{
+        const struct cache_entry *entry = cache_chain(&broker->cache, bucket), *next;
+
+        for (; entry; entry = next) {
+                next = entry->next;
+                if (is_purged_by(purge, entry))
+                        take_out(broker, purge, entry);
+        }
+}
+
+static void purge_memories(struct broker *broker, const struct purge *purge, size_t bucket)
+{
+        const struct memory_record *record = memory_chain(&broker->memory, bucket), *next;
+
+        for (; record; record = next) {
+                next = record->next;
+                if (matches(&purge->filter, memory_record_key(record)))
+                        memory_forget(&broker->memory, memory_record_key(record));
+        }
+}
+
+/* Looks at some buckets. Returns how many were left to look at of `n_buckets`. */
+static size_t go_on(struct broker *broker, struct purge *purge, size_t n_buckets)
+{
+        const size_t n_cache = broker->cache.mask + 1, n_all = n_cache + broker->memory.mask + 1;
+
+        for (; n_buckets > 0 && purge->next_bucket < n_all; n_buckets--, purge->next_bucket++) {
+                if (purge->next_bucket < n_cache)
+                        purge_entries(broker, purge, purge->next_bucket);
+                else
+                        purge_memories(broker, purge, purge->next_bucket - n_cache);
+        }
+        if (purge->next_bucket == n_all) {
+                list_unlink(&purge->link);
+                list_push_back(&broker->purged, &purge->link);
+                broker->n_purges--;
+        }
+        return n_buckets;
+}
+
+void broker_tick_purges(struct broker *broker)
+{
+        size_t n_buckets = PURGE_BUCKETS_MAX;
+
+        while (n_buckets > 0 && !list_empty(&broker->purges))
+                n_buckets = go_on(broker,
+                                  list_entry(list_first(&broker->purges), struct purge, link),
+                                  n_buckets);
+}
+
+void broker_finish_purges(struct broker *broker)
+{
+        while (!list_empty(&broker->purges))
+                broker_tick_purges(broker);
+}
+
+static void detach_flights(struct broker *broker, const struct filter *filter)
+{
+        list_for_each (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (flight->state == FLIGHT_RUNNING && !flight->detached &&
+                    matches(filter, flight->key))
+                        flight_detach(&broker->flights, flight);
+        }
+}
+
+/* A single grant is found without a walk. */
+static void purge_grant(struct broker *broker, struct purge *purge)
+{
+        const struct filter *filter = &purge->filter;
+        const struct token_request request = {
+                .subject_kind = filter->subject_kind,
+                .subject = filter->subject,
+        };
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+        const struct grant_key key = grant_key_make(buffer, broker->hash_key, filter->identity,
+                                                    &request, filter->scope);
+
+        purge_entries(broker, purge, key.hash & broker->cache.mask);
+        memory_forget(&broker->memory, key);
+}
+
+int broker_purge(struct broker *broker, const struct filter *filter, uint64_t now_ms,
+                 struct purge *purge)
+{
+        *purge = (struct purge){.filter = *filter, .started_at_ms = now_ms};
+        list_init(&purge->link);
+        if (broker->n_purges == PURGES_MAX) {
+                broker->counters.purges_full++;
+                return REASON_PURGES_FULL;
+        }
+        detach_flights(broker, filter);
+        if (filter->by_client && filter->by_subject && filter->scope.size > 0) {
+                purge_grant(broker, purge);
+                return 0;
+        }
+        list_push_back(&broker->purges, &purge->link);
+        broker->n_purges++;
+        return BROKER_E_WAIT;
+}
+
+static void show(const struct broker *broker, const struct cache_entry *entry, uint64_t now_ms,
+                 struct listed *ret)
+{
+        const struct grant grant = grant_of_key(cache_entry_key(entry));
+        const struct token *token = entry->token;
+
+        *ret = (struct listed){
+                .client = broker->settings->clients[broker_client_of(broker, grant.identity)].name,
+                .subject_kind = grant.subject_kind,
+                .subject = grant.subject,
+                .scope = grant.scope,
+                .granted = token_scope(token),
+                .freshness = broker_freshness(broker, token, now_ms),
+                .age_ms = now_ms - token->sent_at_ms,
+                .left_ms = token->expires_at_ms - now_ms,
+                .used = entry->used,
+                .rejected = entry->rejected,
+        };
+        if (token->refresh_at_ms > now_ms)
+                ret->refresh_in_ms = token->refresh_at_ms - now_ms;
+}
+
+/* Shows the entries of a bucket, if there is room for all of them. On an empty page there is: a
+ * bucket holds a handful, since nobody outside can choose who shares one. */
+static bool show_bucket(struct broker *broker, const struct filter *filter, size_t bucket,
+                        size_t limit, uint64_t now_ms, struct page *page)
+{
+        const size_t n_before = page->n, room = n_before == 0 ? BROKER_PAGE_MAX : limit;
+
+        for (const struct cache_entry *entry = cache_chain(&broker->cache, bucket); entry;
+             entry = entry->next) {
+                if (entry->token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS ||
+                    broker_is_purged(broker, entry) || !matches(filter, cache_entry_key(entry)))
+                        continue;
+                if (page->n >= room) {
+                        page->n = n_before == 0 ? room : n_before;
+                        return n_before == 0;
+                }
+                show(broker, entry, now_ms, &page->entries[page->n++]);
+        }
+        return true;
+}
+
+void broker_list(struct broker *broker, const struct filter *filter, uint64_t after, uint64_t limit,
+                 uint64_t now_ms, struct page *ret)
+{
+        const size_t n_buckets = broker->cache.mask + 1;
+        size_t bucket = after < n_buckets ? after : n_buckets;
+        const size_t end = n_buckets - bucket > PAGE_BUCKETS_MAX ? bucket + PAGE_BUCKETS_MAX
+                                                                 : n_buckets;
+
+        if (limit == 0 || limit > BROKER_PAGE_MAX)
+                limit = BROKER_PAGE_MAX;
+        ret->n = 0;
+        while (bucket < end && show_bucket(broker, filter, bucket, limit, now_ms, ret))
+                bucket++;
+        ret->next = bucket < n_buckets ? bucket : 0;
+}
