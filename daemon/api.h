@@ -10,16 +10,27 @@
 #include <stdint.h>
 
 #include "../lib/broker.h"
+#include "loop.h"
 #include "render.h"
 
 /* A larger body is answered 413. */
 #define API_BODY_MAX_BYTES 16384
 
+struct audit;
+
 struct api {
-        struct broker *broker; /* borrowed */
-        bool draining;         /* said by /readyz */
-        bool secret_named;     /* the log has said once that callers need no client_secret */
-        uint64_t secrets_sent; /* requests that came with one */
+        struct broker *broker;   /* borrowed, like these two */
+        struct audit *audit;     /* where decisions are recorded */
+        const struct loop *loop; /* what time it is */
+        bool draining;           /* said by /readyz */
+        bool names_units;        /* the policy does, so peers are asked for theirs */
+        bool secret_named;       /* the log has said once that callers need no client_secret */
+        uint64_t secrets_sent;   /* requests that came with one */
+};
+
+struct api_header {
+        const char *name; /* NULL: not there */
+        const char *value;
 };
 
 /* The header fields that matter; NULL: not there. Borrowed. */
@@ -30,8 +41,8 @@ struct api_headers {
         const char *host;
         const char *metadata;
         bool host_repeated;
-        bool from_browser; /* Origin or Sec-Fetch-Site */
-        bool forwarded;    /* X-Forwarded-For, Forwarded or Via */
+        struct api_header of_browser;   /* Origin or Sec-Fetch-Site */
+        struct api_header of_forwarder; /* X-Forwarded-For, Forwarded or Via */
 };
 
 /* One request on its way. The server fills in the first part. */
@@ -42,21 +53,25 @@ struct api_call {
         size_t query_size;
         struct secret body;
         bool body_too_large;
-        bool tcp;
         const struct peer *peer; /* borrowed */
         struct api_headers headers;
 
         const struct api_route *route;
         struct token_request request;
         struct waiter waiter;
+        struct purge purge;
+        bool purging; /* it waits for `purge`, not for `waiter` */
         bool bare;
         struct response response; /* complete when API_ANSWER was returned */
 };
 
 enum {
         API_ANSWER = 1, /* call->response is complete */
-        API_WAIT,       /* the broker will reply to call->waiter, then api_resume() */
+        API_WAIT,       /* the broker will name call->waiter or call->purge, then api_resume() */
 };
+
+/* To be called after broker_set_policy(), too. */
+void api_policy_changed(struct api *api);
 
 /* Takes `target`, the raw request target, apart into a copy. 0 or -ENOMEM. */
 int api_call_init(struct api_call *call, const char *target);
@@ -68,7 +83,7 @@ void api_call_deinit(struct api_call *call);
 int api_begin(struct api *api, struct api_call *call);
 
 /* The body is in, too. API_ANSWER, API_WAIT or -ENOMEM. */
-int api_finish(struct api *api, struct api_call *call, uint64_t now_ms);
+int api_finish(struct api *api, struct api_call *call);
 
-/* The broker has replied to call->waiter. API_ANSWER or -ENOMEM. */
+/* The broker has named call->waiter or call->purge. API_ANSWER or -ENOMEM. */
 int api_resume(struct api *api, struct api_call *call);

@@ -10,10 +10,15 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "../lib/error.h"
 #include "../lib/timerheap.h"
+#include "peer.h"
 
-void connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
-                      uint64_t idle_timeout_ms)
+/* Whoever cannot be identified. */
+#define UID_UNKNOWN ((uid_t)-1)
+
+int connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
+                     uint64_t idle_timeout_ms)
 {
         *connections = (struct connections){
                 .max = max,
@@ -22,6 +27,12 @@ void connections_init(struct connections *connections, size_t max, uint64_t head
         };
         list_init(&connections->busy);
         list_init(&connections->idle);
+        return error_trace(shares_init(&connections->shares, max));
+}
+
+void connections_deinit(struct connections *connections)
+{
+        shares_deinit(&connections->shares);
 }
 
 static void put(struct list *list, struct connection *connection, uint64_t deadline_ms)
@@ -31,23 +42,39 @@ static void put(struct list *list, struct connection *connection, uint64_t deadl
         list_push_back(list, &connection->link);
 }
 
-struct connection *connection_new(struct connections *connections, int fd, bool tcp,
-                                  const struct peer *peer, uint64_t now_ms)
+static uid_t uid_of(const struct peer *peer)
 {
-        struct connection *connection = malloc(sizeof(*connection));
+        return peer->known ? peer->uid : UID_UNKNOWN;
+}
 
-        if (!connection)
-                return NULL;
-        *connection = (struct connection){.fd = fd, .tcp = tcp, .peer = *peer};
+int connection_new(struct connection **ret, struct connections *connections, int fd,
+                   struct peer *peer, uint64_t now_ms)
+{
+        struct connection *connection;
+        int r;
+
+        r = shares_take(&connections->shares, uid_of(peer));
+        if (r)
+                return r < 0 ? error_trace(r) : CONNECTION_E_SHARE;
+        connection = malloc(sizeof(*connection));
+        if (!connection) {
+                shares_give(&connections->shares, uid_of(peer));
+                return error_trace(-ENOMEM);
+        }
+        *connection = (struct connection){.fd = fd, .peer = *peer};
+        *peer = (struct peer){};
         list_init(&connection->link);
         put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
         connections->n++;
         connections->accepted++;
-        return connection;
+        *ret = connection;
+        return 0;
 }
 
 void connection_free(struct connections *connections, struct connection *connection)
 {
+        shares_give(&connections->shares, uid_of(&connection->peer));
+        peer_deinit(&connection->peer);
         list_unlink(&connection->link);
         connections->n--;
         free(connection);

@@ -13,15 +13,15 @@
 
 #include "../lib/list.h"
 #include "../lib/policy.h"
+#include "../lib/share.h"
 
 struct connection {
         struct list link; /* connections::busy or ::idle; in none while it waits or was cut */
         uint64_t deadline_ms;
-        int fd; /* libmicrohttpd's */
-        bool tcp;
-        bool used; /* a request was begun on it */
-        struct peer peer;
-        void *request; /* the server's, until it has ended */
+        int fd;           /* libmicrohttpd's */
+        bool used;        /* a request was begun on it */
+        struct peer peer; /* owned */
+        void *request;    /* the server's, until it has ended */
 };
 
 struct connections {
@@ -29,6 +29,7 @@ struct connections {
         struct list idle; /* kept alive, no request yet; next deadline first */
         size_t n;
         size_t max;
+        struct shares shares; /* of the connections, by uid; those of unknown peers are one's */
         uint64_t header_timeout_ms;
         uint64_t idle_timeout_ms;
         uint64_t accepted; /* counters */
@@ -36,13 +37,19 @@ struct connections {
         uint64_t refused; /* at the limit */
 };
 
-void connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
-                      uint64_t idle_timeout_ms);
+/* 0 or -ENOMEM. */
+int connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
+                     uint64_t idle_timeout_ms);
+void connections_deinit(struct connections *connections);
 
-/* A connection was accepted: its first request must be complete within header_timeout_ms. NULL if
- * memory is out. */
-struct connection *connection_new(struct connections *connections, int fd, bool tcp,
-                                  const struct peer *peer, uint64_t now_ms);
+enum {
+        CONNECTION_E_SHARE = 1, /* the peer's uid has all the connections that it may have */
+};
+
+/* A connection was accepted: its first request must be complete within header_timeout_ms. What the
+ * peer owns is taken over, on success only. 0, -ENOMEM or CONNECTION_E_SHARE, which is counted. */
+int connection_new(struct connection **ret, struct connections *connections, int fd,
+                   struct peer *peer, uint64_t now_ms);
 void connection_free(struct connections *connections, struct connection *connection);
 
 /* The first line of a request is in. */

@@ -25,6 +25,7 @@
 
 #include "../lib/broker.h"
 #include "../lib/error.h"
+#include "audit.h"
 #include "keeper.h"
 #include "listen.h"
 #include "log.h"
@@ -60,6 +61,8 @@ struct daemon {
         struct keeper keeper;
         struct upstream upstream;
         struct api api;
+        struct audit *audit;
+        struct peer_finder finder;
         struct server server;
         struct listeners listeners;
         enum phase phase;
@@ -174,6 +177,7 @@ static void carry_out_commands(struct daemon *daemon)
                         keeper_read_again(&daemon->keeper, command.client_index);
                         break;
                 case COMMAND_NOTE: log_note(&command.note); break;
+                case COMMAND_PURGED: server_resume_purge(&daemon->server, command.purge); break;
                 case COMMAND_REPLY: server_resume(&daemon->server, command.waiter); break;
                 }
                 n++;
@@ -256,6 +260,7 @@ static uint64_t next_turn_ms(struct daemon *daemon)
         next_ms = earlier(next_ms, daemon->upstream.timer_ms);
         next_ms = earlier(next_ms, keeper_next_tick_ms(&daemon->keeper));
         next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
+        next_ms = earlier(next_ms, audit_next_tick_ms(daemon->audit));
         if (daemon->phase != PHASE_SERVING)
                 next_ms = earlier(next_ms, daemon->phase_until_ms);
         return next_ms;
@@ -274,6 +279,7 @@ static int run(struct daemon *daemon)
                 broker_tick(daemon->broker, daemon->loop.now_ms, daemon->loop.wall_ms);
                 keeper_tick(&daemon->keeper);
                 listeners_tick(&daemon->listeners);
+                audit_tick(daemon->audit, daemon->loop.now_ms, daemon->loop.wall_ms);
                 carry_out_commands(daemon);
                 server_tick(&daemon->server);
                 carry_out_commands(daemon);
@@ -343,6 +349,36 @@ static void log_totals(const struct daemon *daemon)
                  daemon->server.connections.refused, daemon->server.connections.cut);
 }
 
+static bool has_tcp(const struct config *config)
+{
+        for (size_t i = 0; i < config->n_listeners; i++)
+                if (config->listeners[i].address.ss_family != AF_UNIX)
+                        return true;
+        return false;
+}
+
+/* Who asks, and what is recorded of it. 0, -errno or AUDIT_E_FAILED. */
+static int init_identity(struct daemon *daemon)
+{
+        int r;
+
+        r = audit_new(&daemon->audit, &daemon->config->audit);
+        if (r)
+                return error_trace(r);
+        r = peer_finder_init(&daemon->finder, has_tcp(daemon->config));
+        if (r < 0) {
+                log_error("cannot open a socket to identify TCP peers with: %s", strerror(-r));
+                return error_trace(r);
+        }
+        daemon->api = (struct api){
+                .broker = daemon->broker,
+                .audit = daemon->audit,
+                .loop = &daemon->loop,
+        };
+        api_policy_changed(&daemon->api);
+        return 0;
+}
+
 /* Builds all parts, in order; daemon_deinit() takes apart as many as were built. */
 static int daemon_init(struct daemon *daemon, const struct config *config)
 {
@@ -352,7 +388,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         *daemon = (struct daemon){
                 .config = config,
                 .signals = {.fd = -1},
-                .listeners = {.finder = {.netlink_fd = -1}},
+                .finder = {.netlink_fd = -1},
                 .failures = {.max = FAILURES_PER_SECOND_MAX},
         };
         r = loop_init(&daemon->loop);
@@ -369,9 +405,12 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
         if (r == 0)
                 r = upstream_init(&daemon->upstream, &daemon->loop, &config->upstream,
                                   config->settings.max_in_flight_total);
-        daemon->api.broker = daemon->broker;
         if (r == 0)
-                r = server_init(&daemon->server, &daemon->loop, &daemon->api,
+                r = init_identity(daemon);
+        if (r == AUDIT_E_FAILED)
+                return DAEMON_E_FAILED;
+        if (r == 0)
+                r = server_init(&daemon->server, &daemon->loop, &daemon->api, &daemon->finder,
                                 affordable_connections(config), config->header_timeout_ms,
                                 config->idle_timeout_ms);
         if (r == 0)
@@ -387,6 +426,8 @@ static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
         server_deinit(&daemon->server);
+        peer_finder_deinit(&daemon->finder);
+        audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);
         keeper_deinit(&daemon->keeper);
         broker_free(daemon->broker);

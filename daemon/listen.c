@@ -165,7 +165,7 @@ static bool lacks_ipv6(const struct listener_config *config)
         return lacks;
 }
 
-static void linger(struct listeners *listeners, int fd);
+static void linger(struct listeners *listeners, int fd, enum reason reason);
 
 /* Stops accepting for a moment: a descriptor that cannot be taken would keep the loop awake. */
 static void pause_accepting(struct listeners *listeners)
@@ -193,7 +193,6 @@ static void accept_some(struct loop_source *source, uint32_t events)
         struct listener *listener = list_entry(source, struct listener, source);
         struct listeners *listeners = listener->all;
         const int on = 1;
-        struct peer peer;
         int fd;
 
         for (int i = 0; i < ACCEPT_MAX; i++) {
@@ -204,13 +203,13 @@ static void accept_some(struct loop_source *source, uint32_t events)
                 }
                 if (server_is_full(listeners->server)) {
                         listeners->server->connections.refused++;
-                        linger(listeners, fd);
+                        linger(listeners, fd, REASON_CONNECTIONS_FULL);
                         continue;
                 }
                 if (listener->tcp)
                         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                peer_find(&listeners->finder, fd, false, &peer);
-                (void)server_accept(listeners->server, fd, listener->tcp, &peer);
+                if (server_accept(listeners->server, fd) == SERVER_E_SHARE)
+                        linger(listeners, fd, REASON_UID_CONNECTIONS_FULL);
         }
 }
 
@@ -237,11 +236,9 @@ static int open_listener(struct listener *listener, const struct listener_config
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
                    const struct config *config)
 {
-        bool tcp = false;
         int r;
 
         *listeners = (struct listeners){.loop = loop, .server = server, .complaints = {.max = 1}};
-        listeners->finder.netlink_fd = -1;
         listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
         if (!listeners->all)
                 return error_trace(-ENOMEM);
@@ -260,16 +257,9 @@ int listeners_init(struct listeners *listeners, struct loop *loop, struct server
                         listeners_deinit(listeners);
                         return r;
                 }
-                tcp |= listener->tcp;
         }
         if (listeners->n == 0) {
                 log_error("there is nothing to listen on");
-                listeners_deinit(listeners);
-                return LISTEN_E_FAILED;
-        }
-        r = peer_finder_init(&listeners->finder, tcp);
-        if (r < 0) {
-                log_error("cannot open a socket to identify TCP peers with: %s", strerror(-r));
                 listeners_deinit(listeners);
                 return LISTEN_E_FAILED;
         }
@@ -289,19 +279,21 @@ static void end_oldest_lingerer(struct listeners *listeners)
 }
 
 /* Answers a connection that is one too many, and keeps it until the client can have read it. */
-static void linger(struct listeners *listeners, int fd)
+static void linger(struct listeners *listeners, int fd, enum reason reason)
 {
-        const struct reason_info *info = reason_info(REASON_CONNECTIONS_FULL);
+        const struct reason_info *info = reason_info(reason);
         char answer[512], body[256];
         size_t at;
 
         (void)snprintf(body, sizeof(body), "{\"error\":\"%s\",\"error_description\":\"%s\"}",
                        info->error, info->description);
         (void)snprintf(answer, sizeof(answer),
-                       "HTTP/1.1 %u Service Unavailable\r\nContent-Type: application/json\r\n"
+                       "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\n"
                        "Cache-Control: no-store\r\nPragma: no-cache\r\nRetry-After: %u\r\n"
                        "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
-                       info->status, info->retry_after_s, strlen(body), body);
+                       info->status,
+                       info->status == 429 ? "Too Many Requests" : "Service Unavailable",
+                       info->retry_after_s, strlen(body), body);
         (void)send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)shutdown(fd, SHUT_WR);
 
@@ -333,7 +325,6 @@ void listeners_deinit(struct listeners *listeners)
         free(listeners->all);
         listeners->all = NULL;
         listeners->n = 0;
-        peer_finder_deinit(&listeners->finder);
 }
 
 int listeners_start(struct listeners *listeners)

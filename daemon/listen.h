@@ -11,7 +11,6 @@
 #include "config.h"
 #include "log.h"
 #include "loop.h"
-#include "peer.h"
 #include "server.h"
 
 /* How many refused connections are kept until their client has read why. */
@@ -28,8 +27,7 @@ struct lingerer {
 struct listeners {
         struct loop *loop;     /* borrowed */
         struct server *server; /* borrowed */
-        struct peer_finder finder;
-        struct listener *all; /* owned */
+        struct listener *all;  /* owned */
         size_t n;
         struct log_limit complaints;
         uint64_t paused_until_ms; /* accepting stopped for want of descriptors; 0: it did not */

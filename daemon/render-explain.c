@@ -136,7 +136,19 @@ static json_object *client_of(const struct explanation *explanation)
         return client;
 }
 
-int render_explanation(struct response *ret, const struct explanation *explanation)
+/* What only those may see who monitor. */
+static void add_state(json_object *object, const struct explanation *explanation)
+{
+        json_object_object_add(object, "entry", entry_of(explanation));
+        add_bool(object, "in_flight", explanation->in_flight);
+        json_object_object_add(object, "waiters",
+                               json_object_new_int64((int64_t)explanation->waiters));
+        json_object_object_add(object, "memory", memory_of(explanation));
+        json_object_object_add(object, "issuer", issuer_of(explanation));
+        json_object_object_add(object, "client", client_of(explanation));
+}
+
+int render_explanation(struct response *ret, const struct explanation *explanation, bool state)
 {
         json_object *object = json_object_new_object(), *subject = json_object_new_object();
         const char *text;
@@ -148,18 +160,17 @@ int render_explanation(struct response *ret, const struct explanation *explanati
                 json_object_put(subject);
                 goto out;
         }
-        json_object_object_add(object, "outcome", outcome_of(explanation));
+        if (state)
+                json_object_object_add(object, "outcome", outcome_of(explanation));
+        add_bool(object, "permitted", true);
+        add_string(object, "rule", explanation->rule->name);
+        add_string(object, "client_name", explanation->client);
         add_string(subject, "kind", subject_kind_name(explanation->grant.subject_kind));
         add_text(subject, "value", explanation->grant.subject);
         json_object_object_add(object, "subject", subject);
         add_text(object, "scope", explanation->grant.scope);
-        json_object_object_add(object, "entry", entry_of(explanation));
-        add_bool(object, "in_flight", explanation->in_flight);
-        json_object_object_add(object, "waiters",
-                               json_object_new_int64((int64_t)explanation->waiters));
-        json_object_object_add(object, "memory", memory_of(explanation));
-        json_object_object_add(object, "issuer", issuer_of(explanation));
-        json_object_object_add(object, "client", client_of(explanation));
+        if (state)
+                add_state(object, explanation);
 
         text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
                                                               JSON_C_TO_STRING_NOSLASHESCAPE);

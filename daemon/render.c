@@ -21,8 +21,7 @@ void response_deinit(struct response *response)
         *response = (struct response){};
 }
 
-/* Appends a string with its quotes. */
-static int append_json_string(struct secret *out, struct text text)
+int render_string(struct secret *out, struct text text)
 {
         size_t begin = 0;
         int r;
@@ -56,11 +55,11 @@ static int append_token_json(struct secret *out, const struct reply *reply)
         if (r == 0)
                 r = secret_append_str(out, "{\"access_token\":");
         if (r == 0)
-                r = append_json_string(out, value);
+                r = render_string(out, value);
         if (r == 0)
                 r = secret_append_str(out, middle);
         if (r == 0)
-                r = append_json_string(out, reply->scope);
+                r = render_string(out, reply->scope);
         if (r == 0)
                 r = secret_append_str(out, "}");
         return error_trace(r);
@@ -112,15 +111,15 @@ static int append_pair_json(struct secret *out, const char *name_a, const char *
         for (size_t i = 0; r == 0 && i < 4; i++) {
                 r = secret_append_str(out, before[i]);
                 if (r == 0)
-                        r = append_json_string(out, parts[i]);
+                        r = render_string(out, parts[i]);
         }
         if (r == 0)
                 r = secret_append_str(out, "}");
         return error_trace(r);
 }
 
-int render_error(struct response *ret, enum reason reason, unsigned int retry_after_s,
-                 const char *allow)
+int render_error(struct response *ret, enum reason reason, const char *description,
+                 unsigned int retry_after_s, const char *allow)
 {
         const struct reason_info *info = reason_info(reason);
         int r;
@@ -134,7 +133,7 @@ int render_error(struct response *ret, enum reason reason, unsigned int retry_af
                 .no_store = true,
         };
         r = append_pair_json(&ret->body, "error", info->error, "error_description",
-                             info->description);
+                             description ? description : info->description);
         if (r)
                 response_deinit(ret);
         return error_trace(r);
@@ -147,7 +146,7 @@ int render_health(struct response *ret, unsigned int status, const char *text)
         *ret = (struct response){.status = status, .content_type = TYPE_JSON, .no_store = true};
         r = secret_append_str(&ret->body, "{\"status\":");
         if (r == 0)
-                r = append_json_string(&ret->body, TEXT(text));
+                r = render_string(&ret->body, TEXT(text));
         if (r == 0)
                 r = secret_append_str(&ret->body, "}");
         if (r)

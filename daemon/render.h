@@ -28,12 +28,21 @@ void response_deinit(struct response *response);
 /* A token: as JSON (RFC 6749 §5.1), or bare. 0 or -ENOMEM. */
 int render_token(struct response *ret, const struct reply *reply, bool bare);
 
-/* An error (RFC 6749 §5.2). `retry_after_s` and `allow` may be 0 and NULL. 0 or -ENOMEM. */
-int render_error(struct response *ret, enum reason reason, unsigned int retry_after_s,
-                 const char *allow);
+/* An error (RFC 6749 §5.2). `description` says more than the reason's own (NULL: that one);
+ * `retry_after_s` and `allow` may be 0 and NULL. 0 or -ENOMEM. */
+int render_error(struct response *ret, enum reason reason, const char *description,
+                 unsigned int retry_after_s, const char *allow);
 
-/* What broker_explain() found, as JSON. 0 or -ENOMEM. */
-int render_explanation(struct response *ret, const struct explanation *explanation);
+/* What broker_explain() found, as JSON; without `state`, only what concerns the caller. 0 or
+ * -ENOMEM. */
+int render_explanation(struct response *ret, const struct explanation *explanation, bool state);
+
+/* A page of entries, and how many were purged, as JSON. 0 or -ENOMEM. */
+int render_page(struct response *ret, const struct page *page);
+int render_purged(struct response *ret, uint64_t n);
+
+/* A JSON string with its quotes; `text` is plain UTF-8. 0 or -ENOMEM. */
+int render_string(struct secret *out, struct text text);
 
 /* {"status": …}. 0 or -ENOMEM. */
 int render_health(struct response *ret, unsigned int status, const char *text);

@@ -53,6 +53,15 @@ struct request {
         struct api_call call;
 };
 
+static void resume(struct request *request)
+{
+        struct server *server = request->server;
+
+        request->state = REQUEST_RESUMED;
+        connection_answer(&server->connections, request->connection, server->loop->now_ms);
+        MHD_resume_connection(request->mhd);
+}
+
 static struct request *request_of_waiter(struct waiter *waiter)
 {
         return list_entry(waiter, struct request, call.waiter);
@@ -144,10 +153,10 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         } else if (strcasecmp(name, "Metadata") == 0) {
                 headers->metadata = value;
         } else if (strcasecmp(name, "Origin") == 0 || strcasecmp(name, "Sec-Fetch-Site") == 0) {
-                headers->from_browser = true;
+                headers->of_browser = (struct api_header){name, value};
         } else if (strcasecmp(name, "X-Forwarded-For") == 0 || strcasecmp(name, "Forwarded") == 0 ||
                    strcasecmp(name, "Via") == 0) {
-                headers->forwarded = true;
+                headers->of_forwarder = (struct api_header){name, value};
         }
         return MHD_YES;
 }
@@ -223,13 +232,16 @@ static enum MHD_Result queue(struct request *request)
 /* The header is in. */
 static enum MHD_Result start(struct request *request, const char *method)
 {
+        struct peer *peer = &request->connection->peer;
         struct api_call *call = &request->call;
         int r;
 
         request->state = REQUEST_READING;
         call->method = method;
-        call->peer = &request->connection->peer;
-        call->tcp = request->connection->tcp;
+        call->peer = peer;
+        /* The rules may have come to name units since the connection was accepted. */
+        if (request->server->api->names_units && peer->known && !peer->unit_asked)
+                peer_find_unit(request->server->finder, request->connection->fd, peer);
         MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
 
         r = api_begin(request->server->api, call);
@@ -242,7 +254,7 @@ static enum MHD_Result start(struct request *request, const char *method)
 
         if (request->state == REQUEST_READING) {
                 call->body_too_large = true;
-                if (api_finish(request->server->api, call, 0) != API_ANSWER)
+                if (api_finish(request->server->api, call) != API_ANSWER)
                         return MHD_NO;
                 request->state = REQUEST_ANSWERED;
         }
@@ -266,7 +278,7 @@ static enum MHD_Result finish(struct request *request)
         int r = API_ANSWER;
 
         if (request->state == REQUEST_READING)
-                r = api_finish(server->api, &request->call, server->loop->now_ms);
+                r = api_finish(server->api, &request->call);
         else if (request->state == REQUEST_RESUMED)
                 r = api_resume(server->api, &request->call);
 
@@ -308,14 +320,18 @@ static void panic(void *data, const char *file, unsigned int line, const char *r
 /* libmicrohttpd is called once every turn; its descriptor only has to wake the loop. */
 static void wake(struct loop_source *source, uint32_t events) {}
 
-int server_init(struct server *server, struct loop *loop, struct api *api, size_t max_connections,
-                uint64_t header_timeout_ms, uint64_t idle_timeout_ms)
+int server_init(struct server *server, struct loop *loop, struct api *api,
+                struct peer_finder *finder, size_t max_connections, uint64_t header_timeout_ms,
+                uint64_t idle_timeout_ms)
 {
         const union MHD_DaemonInfo *info;
         int r;
 
-        *server = (struct server){.loop = loop, .api = api};
-        connections_init(&server->connections, max_connections, header_timeout_ms, idle_timeout_ms);
+        *server = (struct server){.loop = loop, .api = api, .finder = finder};
+        r = connections_init(&server->connections, max_connections, header_timeout_ms,
+                             idle_timeout_ms);
+        if (r)
+                return error_trace(r);
         MHD_set_panic_func(panic, NULL);
         server->mhd = MHD_start_daemon(
                 MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
@@ -324,8 +340,11 @@ int server_init(struct server *server, struct loop *loop, struct api *api, size_
                 notify, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
                 MHD_OPTION_CONNECTION_LIMIT, (unsigned int)(max_connections + LIMIT_SLACK),
                 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-        if (!server->mhd)
-                return error_trace(errno ? -errno : -ENOMEM);
+        if (!server->mhd) {
+                r = errno ? -errno : -ENOMEM;
+                connections_deinit(&server->connections);
+                return error_trace(r);
+        }
         info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
         server->source = (struct loop_source){.fd = info->epoll_fd, .ready = wake};
         r = loop_add(loop, &server->source, EPOLLIN);
@@ -341,6 +360,7 @@ void server_deinit(struct server *server)
         loop_remove(server->loop, &server->source);
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
+        connections_deinit(&server->connections);
 }
 
 bool server_is_full(const struct server *server)
@@ -348,16 +368,22 @@ bool server_is_full(const struct server *server)
         return server->connections.n >= server->connections.max;
 }
 
-int server_accept(struct server *server, int fd, bool tcp, const struct peer *peer)
+int server_accept(struct server *server, int fd)
 {
         struct sockaddr_storage address = {};
         socklen_t size = sizeof(address);
         struct connection *connection;
+        struct peer peer;
+        int r;
 
-        connection = connection_new(&server->connections, fd, tcp, peer, server->loop->now_ms);
-        if (!connection) {
+        peer_find(server->finder, fd, server->api->names_units, &peer);
+        r = connection_new(&connection, &server->connections, fd, &peer, server->loop->now_ms);
+        peer_deinit(&peer);
+        if (r == CONNECTION_E_SHARE)
+                return SERVER_E_SHARE;
+        if (r < 0) {
                 close(fd);
-                return error_trace(-ENOMEM);
+                return error_trace(r);
         }
         (void)getpeername(fd, (struct sockaddr *)&address, &size);
         server->arriving = connection;
@@ -373,11 +399,12 @@ int server_accept(struct server *server, int fd, bool tcp, const struct peer *pe
 
 void server_resume(struct server *server, struct waiter *waiter)
 {
-        struct request *request = request_of_waiter(waiter);
+        resume(request_of_waiter(waiter));
+}
 
-        request->state = REQUEST_RESUMED;
-        connection_answer(&server->connections, request->connection, server->loop->now_ms);
-        MHD_resume_connection(request->mhd);
+void server_resume_purge(struct server *server, struct purge *purge)
+{
+        resume(list_entry(purge, struct request, call.purge));
 }
 
 bool server_caller_is_gone(struct waiter *waiter)

@@ -13,12 +13,14 @@
 #include "api.h"
 #include "connection.h"
 #include "loop.h"
+#include "peer.h"
 
 struct MHD_Daemon;
 
 struct server {
-        struct loop *loop; /* borrowed */
-        struct api *api;   /* borrowed */
+        struct loop *loop;          /* borrowed */
+        struct api *api;            /* borrowed */
+        struct peer_finder *finder; /* borrowed */
         struct MHD_Daemon *mhd;
         struct loop_source source; /* libmicrohttpd's epoll descriptor */
         struct connections connections;
@@ -28,8 +30,9 @@ struct server {
 };
 
 /* 0, -errno or -ENOMEM. */
-int server_init(struct server *server, struct loop *loop, struct api *api, size_t max_connections,
-                uint64_t header_timeout_ms, uint64_t idle_timeout_ms);
+int server_init(struct server *server, struct loop *loop, struct api *api,
+                struct peer_finder *finder, size_t max_connections, uint64_t header_timeout_ms,
+                uint64_t idle_timeout_ms);
 
 /* Every request that waits must have been replied to. Closes all connections. */
 void server_deinit(struct server *server);
@@ -37,11 +40,19 @@ void server_deinit(struct server *server);
 /* Whether another connection would be one too many. */
 bool server_is_full(const struct server *server);
 
-/* Takes over an accepted, non-blocking socket, which is closed on failure. 0 or -ENOMEM. */
-int server_accept(struct server *server, int fd, bool tcp, const struct peer *peer);
+enum {
+        SERVER_E_SHARE = 1, /* the peer's uid has all the connections that it may have */
+};
+
+/* Finds out who is at the other end of an accepted, non-blocking socket, and takes it over. 0,
+ * -ENOMEM or SERVER_E_SHARE; the socket is closed on the former, and the caller's on the latter. */
+int server_accept(struct server *server, int fd);
 
 /* The broker has replied to this waiter, which is the one in a call of ours. */
 void server_resume(struct server *server, struct waiter *waiter);
+
+/* The broker is done with this purge, which is the one in a call of ours. */
+void server_resume_purge(struct server *server, struct purge *purge);
 
 /* Whether the caller has hung up, which libmicrohttpd does not notice while a request waits. One
  * that has only shut down its sending side counts as gone, as it does for most servers. */

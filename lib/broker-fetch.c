@@ -340,13 +340,7 @@ static void bring_up_to_date(struct broker *broker, struct reply *reply, uint64_
                 reply->expires_in_s = (token->expires_at_ms - now_ms) / 1000;
                 return;
         }
-        *reply = (struct reply){
-                .rule = reply->rule,
-                .client = reply->client,
-                .cache_status = reply->cache_status,
-                .collapsed = reply->collapsed,
-        };
-        token_unref(token);
+        broker_take_back(reply);
         broker->counters.timed_out++;
         broker_reply_reason(reply, REASON_REQUEST_TIMEOUT, 0);
 }

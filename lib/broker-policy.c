@@ -14,6 +14,11 @@
 #include "broker-private.h"
 #include "error.h"
 
+const struct policy *broker_policy(const struct broker *broker)
+{
+        return broker->policy;
+}
+
 static bool same_quota(const struct rule *a, const struct rule *b)
 {
         return strcmp(a->name, b->name) == 0 && a->fetches.count == b->fetches.count &&
@@ -81,8 +86,7 @@ static void judge_reply(struct broker *broker, struct waiter *waiter)
                 r = REASON_GRANTED_TOO_MUCH;
         if (!r)
                 return;
-        *reply = (struct reply){.rule = reply->rule, .client = reply->client};
-        token_unref(token);
+        broker_take_back(reply);
         broker_reply_reason(reply, reason_of_error(r), 0);
 }
 

@@ -141,6 +141,9 @@ void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_
 enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,
                                  uint64_t now_ms, uint64_t *ret_left_ms);
 
+/* Takes the token out of a reply, which is then as it was before it was complete. */
+void broker_take_back(struct reply *reply);
+
 /* Begins a flight in the queue of its issuer, for `owner`, who was admitted; NULL: behind the
  * callers' backs. The client's hold and the limits were looked at before. 0 or -ENOMEM. */
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,

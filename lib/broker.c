@@ -179,6 +179,19 @@ void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_
                 reply->retry_after_s = (unsigned int)((left_ms + 999) / 1000);
 }
 
+void broker_take_back(struct reply *reply)
+{
+        token_unref(reply->token);
+        *reply = (struct reply){
+                .rule = reply->rule,
+                .client = reply->client,
+                .asked_scope = reply->asked_scope,
+                .scope = reply->asked_scope,
+                .cache_status = reply->cache_status,
+                .collapsed = reply->collapsed,
+        };
+}
+
 static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
 {
         const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
@@ -497,10 +510,14 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 
         broker->counters.requests++;
         r = broker_judge_request(broker, &question, key_bytes);
-        *ret = (struct reply){.rule = question.rule, .client = question.client_settings};
+        *ret = (struct reply){
+                .rule = question.rule,
+                .client = question.client_settings,
+                .asked_scope = question.scope,
+                .scope = question.scope,
+        };
         if (r)
                 goto refuse;
-        ret->scope = question.scope;
         judge_entry(broker, &question, ret);
         if (question.worth == WORTH_ANSWER) {
                 answer_from_memory(broker, &question, ret);

@@ -130,6 +130,8 @@ const struct secret *broker_secret(const struct broker *broker, size_t client, s
 /* COMMAND_READ_SECRETS was carried out, successfully (broker_set_secrets() came before) or not. */
 void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms);
 
+const struct policy *broker_policy(const struct broker *broker);
+
 /* From now on these rules decide, also about those who wait. What a rule has used of its fetches is
  * kept for the rule of the same name and rate. `policy` is borrowed; the one before may be named in
  * replies that were handed out. 0 or -ENOMEM, and nothing has changed. */
@@ -242,7 +244,8 @@ struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */
         struct grant grant;  /* canonical; borrows from the request and the settings */
         const struct rule *rule; /* that decides about the caller; NULL: none */
-        const char *client;      /* name */
+        const struct client_settings *client_settings; /* that is meant; NULL: none was found */
+        const char *client;                            /* name */
         const char *url;
 
         enum cache_status cache_status; /* what the answer would say of it */

@@ -47,6 +47,14 @@ bool policy_names_units(const struct policy *policy)
         return false;
 }
 
+bool policy_has_keys(const struct policy *policy)
+{
+        for (size_t i = 0; i < policy->n_rules; i++)
+                if (policy->rules[i].has_key)
+                        return true;
+        return false;
+}
+
 bool policy_user_holds(const struct rule *rule, const struct peer *peer)
 {
         return !rule->user || rule->uid == peer->uid;

@@ -77,6 +77,9 @@ void policy_deinit(struct policy *policy);
 /* Whether any rule names a unit, so that peers must be asked for theirs. */
 bool policy_names_units(const struct policy *policy);
 
+/* Whether any rule has a key, so that what callers send as client_secret means something. */
+bool policy_has_keys(const struct policy *policy);
+
 /*
  * The rule that decides about this peer; `keys` (NULL: none) are what it sent as client_secret. 0,
  * or REASON_PEER_GONE, REASON_NOT_PERMITTED (no rule), REASON_BAD_KEY (only its key keeps a rule

@@ -27,6 +27,7 @@ struct reply {
                 *rule; /* that decided; NULL: none was selected. In the policy, or static */
         const struct client_settings *client; /* that was meant; NULL: none was found */
         struct token *token;                  /* one reference, the receiver's to drop */
+        struct text asked_scope; /* canonical; in the request's or the settings' memory */
         struct text scope;     /* granted; in the token's memory, the request's or the settings' */
         uint64_t expires_in_s; /* at least 1 */
         unsigned int retry_after_s; /* 0: do not say */

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Three kinds of programs must not reach what is here on behalf of somebody else: browsers (a page
+ * may make them send requests to loopback), forwarders (the peer would be the proxy, not its
+ * client), and fetchers of URLs that were tricked into one of ours. The first two betray themselves
+ * by header fields that they always send, the last cannot send the field that GET requires. A
+ * browser that was rebound to us by DNS sends the name it was given as Host.
+ */
+
+#include <string.h>
+#include <strings.h>
+
+#include "api-private.h"
+
+/* A host name or address and perhaps a port, in characters that are safe to repeat. */
+static bool is_host(const char *host)
+{
+        static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                   "0123456789.-_:[]";
+
+        return *host && host[strspn(host, safe)] == '\0';
+}
+
+static bool is_loopback_host(const char *host)
+{
+        static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                const size_t size = strlen(names[i]);
+                const char *port = host + size;
+
+                if (strncasecmp(host, names[i], size) != 0)
+                        continue;
+                if (*port == '\0')
+                        return true;
+                if (*port == ':' && port[1] && port[1 + strspn(port + 1, "0123456789")] == '\0')
+                        return true;
+        }
+        return false;
+}
+
+static bool has_form_type(const char *content_type)
+{
+        static const char form[] = "application/x-www-form-urlencoded";
+        const size_t size = content_type ? strcspn(content_type, "; \t") : 0;
+
+        return size == sizeof(form) - 1 && strncasecmp(content_type, form, size) == 0;
+}
+
+enum reason api_guard(const struct api_call *call)
+{
+        const struct api_headers *headers = &call->headers;
+
+        if (headers->of_browser.name)
+                return REASON_FROM_BROWSER;
+        if (headers->of_forwarder.name)
+                return REASON_FORWARDED;
+        if (headers->host_repeated || (headers->host && !is_host(headers->host)))
+                return REASON_BAD_HOST;
+        if (call->peer->tcp && headers->host && !is_loopback_host(headers->host))
+                return REASON_BAD_HOST;
+
+        if (!call->route)
+                return REASON_NOT_FOUND;
+        if (strcmp(call->method, call->route->method) != 0)
+                return REASON_BAD_METHOD;
+        if (call->route->metadata &&
+            (!headers->metadata || strcasecmp(headers->metadata, "true") != 0))
+                return REASON_NO_METADATA_HEADER;
+        if (call->route->form && !has_form_type(headers->content_type))
+                return REASON_BAD_CONTENT_TYPE;
+        return REASON_NONE;
+}

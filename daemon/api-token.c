@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Tokens, and the record of who got which. The record comes before the answer: where it is required
+ * and cannot be queued, the token stays here.
+ */
+
+#include <string.h>
+#include <strings.h>
+
+#include "../lib/error.h"
+#include "api-private.h"
+#include "audit.h"
+#include "describe.h"
+#include "log.h"
+
+/* What is known of a request however far it came. */
+static struct audit_decision decision_about(const struct api_call *call)
+{
+        const struct token_request *request = &call->request;
+
+        return (struct audit_decision){
+                .action = AUDIT_ACTION_TOKEN,
+                .peer = call->peer,
+                .has_subject = request->has_subject,
+                .subject_kind = request->subject_kind,
+                .subject = request->subject,
+                .scope = request->scope,
+        };
+}
+
+static int record(struct api *api, const struct audit_decision *decision)
+{
+        return audit_decide(api->audit, decision, api->loop->now_ms, api->loop->wall_ms);
+}
+
+void api_record_refusal(struct api *api, const struct api_call *call, enum reason reason)
+{
+        struct audit_decision decision = decision_about(call);
+
+        decision.reason = reason;
+        (void)record(api, &decision); /* only a token can be held back */
+}
+
+/* Records the reply; where that is required and cannot be, it becomes another. */
+static void record_reply(struct api *api, const struct api_call *call, struct reply *reply)
+{
+        struct audit_decision decision = decision_about(call);
+
+        decision.reason = reply->reason;
+        decision.detail = reply->detail;
+        decision.token = reply->token;
+        decision.cache_status = reply->cache_status;
+        decision.collapsed = reply->collapsed;
+        decision.rule = reply->rule ? reply->rule->name : NULL;
+        decision.client = reply->client ? reply->client->name : NULL;
+        if (reply->asked_scope.size > 0)
+                decision.scope = reply->asked_scope;
+        if (record(api, &decision) != AUDIT_E_FULL)
+                return;
+        token_unref(reply->token);
+        *reply = (struct reply){
+                .reason = REASON_AUDIT_FULL,
+                .retry_after_s = reason_info(REASON_AUDIT_FULL)->retry_after_s,
+                .rule = reply->rule,
+                .client = reply->client,
+        };
+}
+
+static int answer_reply(struct api *api, struct api_call *call, struct reply *reply)
+{
+        char description[DESCRIBE_MAX_BYTES];
+        int r;
+
+        record_reply(api, call, reply);
+        if (reply->reason == REASON_NONE)
+                r = render_token(&call->response, reply, call->bare);
+        else
+                r = render_error(&call->response, reply->reason,
+                                 describe_reply(description, call, reply), reply->retry_after_s,
+                                 NULL);
+        token_unref(reply->token);
+        reply->token = NULL;
+        return r ? error_trace(r) : API_ANSWER;
+}
+
+/* Those who migrate send the secret that they used to need. */
+static void note_secret(struct api *api, const struct api_call *call)
+{
+        if (call->request.keys.n == 0)
+                return;
+        api->secrets_sent++;
+        if (!api->secret_named && !policy_has_keys(broker_policy(api->broker)))
+                log_info("a caller sent a client_secret; callers no longer need one here, and it "
+                         "was ignored (this is said once)");
+        api->secret_named = true;
+}
+
+int api_handle_token(struct api *api, struct api_call *call)
+{
+        struct reply reply;
+        int r;
+
+        r = api_read_request(call, call->route->form ? REQUEST_BODY : REQUEST_QUERY);
+        note_secret(api, call);
+        if (r) {
+                api_record_refusal(api, call, reason_of_error(r));
+                return api_answer_error(call, reason_of_error(r));
+        }
+        r = broker_ask(api->broker, &call->request, call->peer, api->loop->now_ms, &call->waiter,
+                       &reply);
+        if (r == BROKER_E_WAIT)
+                return API_WAIT;
+        return error_trace(answer_reply(api, call, &reply));
+}
+
+/* Whether text/plain is asked for: it is among the types accepted, and before JSON. */
+static bool prefers_text(const char *accept)
+{
+        while (accept && *accept) {
+                const size_t size = strcspn(accept, ",");
+                const char *begin = accept + strspn(accept, " \t");
+                const size_t type = strcspn(begin, ",; \t");
+
+                if (type == strlen("text/plain") && strncasecmp(begin, "text/plain", type) == 0)
+                        return true;
+                if (type == strlen("application/json") &&
+                    strncasecmp(begin, "application/json", type) == 0)
+                        return false;
+                accept += size;
+                accept += *accept == ',';
+        }
+        return false;
+}
+
+int api_handle_v1_token(struct api *api, struct api_call *call)
+{
+        call->bare = prefers_text(call->headers.accept);
+        return error_trace(api_handle_token(api, call));
+}
+
+int api_resume_token(struct api *api, struct api_call *call)
+{
+        return error_trace(answer_reply(api, call, &call->waiter.reply));
+}
