@@ -30,6 +30,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
+#include "reload.h"
 #include "server.h"
 #include "upstream.h"
 
@@ -63,6 +64,7 @@ struct daemon {
         struct api api;
         struct audit *audit;
         struct peer_finder finder;
+        struct reload reload;
         struct server server;
         struct listeners listeners;
         enum phase phase;
@@ -223,9 +225,9 @@ static void signals_ready(struct loop_source *source, uint32_t events)
 
         while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
                 if (info.ssi_signo == SIGHUP) {
-                        log_info("reading the client secrets again; the rest of the configuration "
-                                 "is read at a restart");
+                        log_info("reading the client secrets and the rules for callers again");
                         keeper_read_soon(&daemon->keeper);
+                        reload_begin(&daemon->reload);
                 } else if (daemon->phase == PHASE_SERVING)
                         begin_drain(daemon);
                 else
@@ -260,6 +262,7 @@ static uint64_t next_turn_ms(struct daemon *daemon)
         next_ms = earlier(next_ms, daemon->upstream.timer_ms);
         next_ms = earlier(next_ms, keeper_next_tick_ms(&daemon->keeper));
         next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
+        next_ms = earlier(next_ms, reload_next_tick_ms(&daemon->reload));
         next_ms = earlier(next_ms, audit_next_tick_ms(daemon->audit));
         if (daemon->phase != PHASE_SERVING)
                 next_ms = earlier(next_ms, daemon->phase_until_ms);
@@ -282,6 +285,7 @@ static int run(struct daemon *daemon)
                 audit_tick(daemon->audit, daemon->loop.now_ms, daemon->loop.wall_ms);
                 carry_out_commands(daemon);
                 server_tick(&daemon->server);
+                reload_tick(&daemon->reload);
                 carry_out_commands(daemon);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
@@ -376,6 +380,7 @@ static int init_identity(struct daemon *daemon)
                 .loop = &daemon->loop,
         };
         api_policy_changed(&daemon->api);
+        reload_init(&daemon->reload, &daemon->loop, daemon->broker, &daemon->api, daemon->config);
         return 0;
 }
 
@@ -426,6 +431,8 @@ static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
         server_deinit(&daemon->server);
+        if (daemon->reload.loop)
+                reload_deinit(&daemon->reload);
         peer_finder_deinit(&daemon->finder);
         audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);

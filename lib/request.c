@@ -141,7 +141,7 @@ static enum parameter parameter_of(struct text name)
         return _PARAMETER_N;
 }
 
-static void add_key(struct request_keys *keys, struct text secret)
+void request_add_key(struct request_keys *keys, struct text secret)
 {
         if (secret.size == 0 || keys->n == REQUEST_KEYS_MAX)
                 return;
@@ -173,7 +173,7 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
         parameter = parameter_of(name);
         r = decode(value_begin, value_size, &value);
         if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
-                add_key(form->keys, value);
+                request_add_key(form->keys, value);
         if (parameter == PARAMETER_CLIENT_SECRET || parameter == PARAMETER_PASSWORD ||
             parameter == PARAMETER_USERNAME)
                 secret_wipe(value_begin, value_size);
@@ -389,10 +389,10 @@ static void take_password(struct request_keys *keys, char *password, size_t size
 {
         struct text decoded;
 
-        add_key(keys, (struct text){password, size});
+        request_add_key(keys, (struct text){password, size});
         if ((memchr(password, '%', size) || memchr(password, '+', size)) &&
             decode(password, size, &decoded) == 0)
-                add_key(keys, decoded);
+                request_add_key(keys, decoded);
 }
 
 int request_authorization(struct token_request *request, const char *header)

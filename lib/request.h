@@ -65,6 +65,9 @@ enum request_source {
         REQUEST_FILTER, /* names tokens rather than asking for one: all may be left out */
 };
 
+/* Adds the digest of a secret; an empty one is none, and one too many is dropped. */
+void request_add_key(struct request_keys *keys, struct text secret);
+
 /* Makes an empty request. */
 void request_init(struct token_request *request);
 

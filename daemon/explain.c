@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The same functions judge here as for a request: policy_select() picks the rule, policy_check_…()
+ * say what it gives. Only the words around them are this file's, and the order: who, what, every
+ * rule up to the one that decides, its rights one by one, the outcome, and what would change it.
+ */
+
+#include "explain.h"
+
+#include <string.h>
+
+#include "../lib/error.h"
+#include "explain-question.h"
+
+static void print_caller(const struct explain_question *question, FILE *out)
+{
+        fprintf(out, "caller: uid %u", (unsigned int)question->peer.uid);
+        if (question->user)
+                fprintf(out, " (%s)", question->user);
+        if (question->peer.tcp) {
+                fprintf(out, ", over TCP, where neither groups nor unit are known\n");
+                return;
+        }
+        for (size_t i = 0; i < question->peer.n_groups; i++)
+                fprintf(out, "%s%u", i == 0 ? ", groups " : " ", (unsigned int)question->groups[i]);
+        fprintf(out, ", %s%s, over a Unix socket\n", question->unit ? "unit " : "unit not known",
+                question->unit ? question->unit : "");
+}
+
+/* Why a rule is not selected, the first condition that does not hold; NULL: it is. */
+static const char *failing_condition(const struct rule *rule,
+                                     const struct explain_question *question)
+{
+        if (!policy_user_holds(rule, &question->peer))
+                return "user";
+        if (!policy_group_holds(rule, &question->peer))
+                return "group";
+        if (!policy_unit_holds(rule, &question->peer))
+                return "unit";
+        if (!policy_key_holds(rule, &question->keys))
+                return "key_file";
+        return NULL;
+}
+
+static void print_condition(const struct rule *rule, const char *condition,
+                            const struct explain_question *question, FILE *out)
+{
+        if (strcmp(condition, "user") == 0)
+                fprintf(out, "its user is %s (%u), not %u", rule->user, (unsigned int)rule->uid,
+                        (unsigned int)question->peer.uid);
+        else if (strcmp(condition, "group") == 0)
+                fprintf(out, "its group %s (%u) is not among the caller's", rule->group,
+                        (unsigned int)rule->gid);
+        else if (strcmp(condition, "unit") == 0)
+                fprintf(out, "its unit is %s, not %s", rule->unit,
+                        question->unit ? question->unit : "known of the caller");
+        else
+                fprintf(out, "its key_file holds %s",
+                        question->keys.n > 0 ? "another key" : "a key, and none was sent");
+}
+
+/* Every rule up to the one that is selected; NULL: none is. */
+static const struct rule *print_rules(const struct policy *policy,
+                                      const struct explain_question *question, FILE *out)
+{
+        const struct rule *rule = NULL;
+
+        for (size_t i = 0; i < policy->n_rules; i++) {
+                const char *condition = failing_condition(&policy->rules[i], question);
+
+                fprintf(out, "rule '%s' (line %d): ", policy->rules[i].name, policy->rules[i].line);
+                if (!condition) {
+                        fprintf(out, "selected; it decides alone\n");
+                        return &policy->rules[i];
+                }
+                fprintf(out, "not selected: ");
+                print_condition(&policy->rules[i], condition, question, out);
+                fprintf(out, "\n");
+        }
+        if (policy_select(policy, &question->peer, &question->keys, &rule) == 0)
+                fprintf(out, "no rules are configured: the built-in one gives everything to the "
+                             "daemon's user, and to root on Unix sockets\n");
+        return rule;
+}
+
+static void print_right(FILE *out, const char *what, struct text value, bool given)
+{
+        fprintf(out, "  %s %.*s: %s\n", what, (int)value.size, value.bytes,
+                given ? "given" : "NOT given");
+}
+
+/* What the selected rule gives of what is asked for. 0 or the reason of a refusal. */
+static int print_rights(const struct rule *rule, const struct explain_question *question, FILE *out)
+{
+        const struct token_request *request = &question->request;
+        const int client = policy_check_client(rule, question->client);
+        const int scope = policy_check_scope(rule, question->asked);
+        struct text value;
+        size_t at = 0;
+        int subject = 0;
+
+        print_right(out, "client", TEXT(question->client_name), client == 0);
+        if (request->has_subject) {
+                subject = policy_check_subject(rule, request->subject_kind, request->subject);
+                fprintf(out, "  subject %s:%.*s: %s\n", subject_kind_name(request->subject_kind),
+                        (int)request->subject.size, request->subject.bytes,
+                        subject == 0 ? "given" : "NOT given");
+        }
+        while ((value = scope_next(question->asked, &at)).size > 0)
+                print_right(out, "scope", value, policy_gives_scope(rule, value));
+        return client ? client : subject ? subject : scope;
+}
+
+static void print_fetches(const struct rule *rule, FILE *out)
+{
+        if (rule->fetches.count > 0)
+                fprintf(out, "  fetches: %llu in %llu s\n", (unsigned long long)rule->fetches.count,
+                        (unsigned long long)rule->fetches.period_ms / 1000);
+        fprintf(out, "  monitor: %s, admin: %s\n", rule->monitor ? "yes" : "no",
+                rule->admin ? "yes, over Unix sockets" : "no");
+}
+
+/* A line that would be enough, and gives nothing else. */
+static void print_new_rule(const struct explain_question *question, FILE *out)
+{
+        const struct token_request *request = &question->request;
+        struct text value;
+        size_t at = 0;
+
+        fprintf(out, "  { name = \"NAME\"; user = \"");
+        if (question->user)
+                fprintf(out, "%s\";", question->user);
+        else
+                fprintf(out, "%u\";", (unsigned int)question->peer.uid);
+        if (question->unit)
+                fprintf(out, " unit = \"%s\";", question->unit);
+        fprintf(out, " clients = [ \"%s\" ];", question->client_name);
+        if (request->has_subject)
+                fprintf(out, " subjects = [ \"%s:%.*s\" ];",
+                        subject_kind_name(request->subject_kind), (int)request->subject.size,
+                        request->subject.bytes);
+        else
+                fprintf(out, " subjects = [ \"username:…\" ];");
+        fprintf(out, " scopes = [");
+        for (bool first = true; (value = scope_next(question->asked, &at)).size > 0; first = false)
+                fprintf(out, "%s \"%.*s\"", first ? "" : ",", (int)value.size, value.bytes);
+        fprintf(out, " ]; }\n");
+}
+
+static void print_missing(const struct rule *rule, const struct explain_question *question,
+                          int reason, FILE *out)
+{
+        const struct token_request *request = &question->request;
+        struct text value;
+        size_t at = 0;
+
+        if (reason == REASON_CLIENT_NOT_PERMITTED)
+                fprintf(out, "  clients = [ …, \"%s\" ];\n", question->client_name);
+        if (reason == REASON_SUBJECT_NOT_PERMITTED)
+                fprintf(out, "  subjects = [ …, \"%s:%.*s\" ];\n",
+                        subject_kind_name(request->subject_kind), (int)request->subject.size,
+                        request->subject.bytes);
+        if (reason != REASON_SCOPE_NOT_PERMITTED)
+                return;
+        while ((value = scope_next(question->asked, &at)).size > 0)
+                if (!policy_gives_scope(rule, value))
+                        fprintf(out, "  scopes = [ …, \"%.*s\" ];\n", (int)value.size, value.bytes);
+}
+
+/* A later rule that would have given it, but for the order. */
+static void print_shadowed(const struct config *config, const struct rule *selected,
+                           const struct explain_question *question, FILE *out)
+{
+        const struct token_request *request = &question->request;
+
+        for (const struct rule *rule = selected + 1;
+             rule < config->policy.rules + config->policy.n_rules; rule++) {
+                if (failing_condition(rule, question) ||
+                    policy_check_client(rule, question->client) ||
+                    policy_check_scope(rule, question->asked) ||
+                    (request->has_subject &&
+                     policy_check_subject(rule, request->subject_kind, request->subject)))
+                        continue;
+                fprintf(out, "(rule '%s' in line %d would give it, but '%s' is selected before)\n",
+                        rule->name, rule->line, selected->name);
+                return;
+        }
+}
+
+static int print_refusal(const struct config *config, const struct rule *rule,
+                         const struct explain_question *question, int reason, FILE *out)
+{
+        const struct reason_info *info = reason_info((enum reason)reason);
+
+        fprintf(out, "refused: %s (%u %s): %s\n", info->code, info->status, info->error,
+                info->description);
+        if (reason == REASON_BAD_KEY)
+                return EXPLAIN_E_REFUSED;
+        if (!rule) {
+                fprintf(out, "this entry of 'callers' in %s would allow it:\n", config->path);
+                print_new_rule(question, out);
+                return EXPLAIN_E_REFUSED;
+        }
+        fprintf(out, "this in rule '%s', %s line %d, would allow it:\n", rule->name, config->path,
+                rule->line);
+        print_missing(rule, question, reason, out);
+        print_shadowed(config, rule, question, out);
+        return EXPLAIN_E_REFUSED;
+}
+
+int explain(const struct config *config, char *const words[], int n_words, FILE *out, FILE *errors)
+{
+        struct explain_question question;
+        const struct rule *rule;
+        int r;
+
+        r = explain_question_read(&question, config, words, n_words, errors);
+        if (r)
+                return r;
+        print_caller(&question, out);
+        rule = print_rules(&config->policy, &question, out);
+        if (!rule)
+                return print_refusal(
+                        config, NULL, &question,
+                        policy_select(&config->policy, &question.peer, &question.keys, &rule), out);
+        r = print_rights(rule, &question, out);
+        print_fetches(rule, out);
+        if (r)
+                return print_refusal(config, rule, &question, r, out);
+        fprintf(out, "permitted\n");
+        return 0;
+}
