@@ -14,6 +14,7 @@
 #include "../lib/error.h"
 #include "config.h"
 #include "daemon.h"
+#include "explain.h"
 #include "log.h"
 #include "upstream.h"
 
@@ -21,22 +22,28 @@
 
 static const char help[] =
         "Usage: egain-tokend [OPTION]...\n"
+        "       egain-tokend [--config FILE] --explain [NAME=VALUE]...\n"
         "Hands out eGain access tokens on behalf of subjects to services on this host.\n"
         "\n"
         "  -c, --config FILE   read FILE (default " CONFIG_PATH_DEFAULT ")\n"
         "      --check-config  read the configuration, say what is wrong with it, and exit\n"
+        "      --explain       show which rule decides about a caller, and what it gives:\n"
+        "                      user= group= unit= over=unix|tcp key_file= client=\n"
+        "                      subject=KIND:VALUE scope=\n"
         "      --version       print the version and exit\n"
         "  -h, --help          print this and exit\n"
         "\n"
         "Exit status: 0 stopped by a signal, 64 wrong usage, 71 the system refuses something (an\n"
-        "address is taken), 75 a name cannot be looked up just now, 78 the configuration is wrong "
-        "or\n"
-        "a secret cannot be read.\n"
+        "address is taken), 75 a name cannot be looked up just now, 77 --explain: refused, 78 the\n"
+        "configuration is wrong or a secret cannot be read.\n"
         "See egain-tokend(8) and egain-tokend.conf(5).\n";
 
 struct arguments {
         const char *config_path;
         bool check_config;
+        bool explain;
+        char **words; /* of --explain */
+        int n_words;
 };
 
 enum {
@@ -46,10 +53,11 @@ enum {
 
 static int parse_arguments(struct arguments *ret, int argc, char *argv[])
 {
-        enum { OPTION_CHECK_CONFIG = 256, OPTION_VERSION };
+        enum { OPTION_CHECK_CONFIG = 256, OPTION_EXPLAIN, OPTION_VERSION };
         static const struct option options[] = {
                 {"config", required_argument, NULL, 'c'},
                 {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+                {"explain", no_argument, NULL, OPTION_EXPLAIN},
                 {"version", no_argument, NULL, OPTION_VERSION},
                 {"help", no_argument, NULL, 'h'},
                 {},
@@ -61,10 +69,16 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
                 switch (option) {
                 case 'c': ret->config_path = optarg; break;
                 case OPTION_CHECK_CONFIG: ret->check_config = true; break;
+                case OPTION_EXPLAIN: ret->explain = true; break;
                 case OPTION_VERSION: puts("egain-tokend " PROJECT_VERSION); return ARGUMENTS_E_DONE;
                 case 'h': fputs(help, stdout); return ARGUMENTS_E_DONE;
                 default: fputs("Try 'egain-tokend --help'.\n", stderr); return ARGUMENTS_E_USAGE;
                 }
+        }
+        if (ret->explain) {
+                ret->words = argv + optind;
+                ret->n_words = argc - optind;
+                return 0;
         }
         if (optind < argc) {
                 fprintf(stderr, "egain-tokend: unexpected argument '%s'\n", argv[optind]);
@@ -88,6 +102,16 @@ static int status_of_daemon(int r)
                 if (r < 0)
                         log_error("cannot go on: %s", strerror(-r));
                 return EX_OSERR;
+        }
+}
+
+static int status_of_explain(int r)
+{
+        switch (r) {
+        case 0: return EX_OK;
+        case EXPLAIN_E_REFUSED: return EX_NOPERM;
+        case EXPLAIN_E_USAGE: return EX_USAGE;
+        default: return EX_OSERR;
         }
 }
 
@@ -142,7 +166,12 @@ int main(int argc, char *argv[])
         if (r)
                 return EX_CONFIG;
 
-        status = arguments.check_config ? status_of_daemon(daemon_check(config)) : run(config);
+        if (arguments.explain)
+                status = status_of_explain(
+                        explain(config, arguments.words, arguments.n_words, stdout, stderr));
+        else
+                status = arguments.check_config ? status_of_daemon(daemon_check(config))
+                                                : run(config);
         config_free(config);
         return status;
 }

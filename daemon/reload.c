@@ -35,11 +35,18 @@ static void forget_source(struct reload *reload)
         reload->deadline_ms = LOOP_NEVER;
 }
 
+static void abandon(struct reload *reload)
+{
+        struct loading *loading = reload->loading;
+
+        forget_source(reload);
+        loading_abandon(loading);
+}
+
 void reload_deinit(struct reload *reload)
 {
-        if (reload->loading) {
+        if (reload->loading)
                 abandon(reload);
-        }
         config_free(reload->before);
         config_free(reload->current);
         reload->before = NULL;
@@ -122,10 +129,22 @@ static bool same_limits(const struct config *a, const struct config *b)
         struct settings x = a->settings, y = b->settings;
 
         x.clients = y.clients = NULL;
+        /* All members are words: there is nothing between them. */
         return memcmp(&x, &y, sizeof(x)) == 0 && a->max_connections == b->max_connections &&
                a->header_timeout_ms == b->header_timeout_ms &&
                a->idle_timeout_ms == b->idle_timeout_ms &&
                a->drain_timeout_ms == b->drain_timeout_ms && a->log_level == b->log_level;
+}
+
+static bool same_sources(const struct config *a, const struct config *b)
+{
+        for (size_t i = 0; i < 2 * a->settings.n_clients; i++)
+                if (a->secrets[i].kind != b->secrets[i].kind ||
+                    !same_string(a->secrets[i].where, b->secrets[i].where) ||
+                    !same_string(a->tls[i / 2].cert_file, b->tls[i / 2].cert_file) ||
+                    !same_string(a->tls[i / 2].key_file, b->tls[i / 2].key_file))
+                        return false;
+        return true;
 }
 
 static bool same_upstream(const struct upstream_config *a, const struct upstream_config *b)
@@ -148,6 +167,10 @@ static void log_differences(const struct config *a, const struct config *b)
 {
         if (!same_listeners(a, b))
                 log_warning("%s: 'listen' has changed, which takes effect at a restart", b->path);
+        if (!same_sources(a, b))
+                log_warning("%s: where secrets or certificates are from has changed, which takes "
+                            "effect at a restart",
+                            b->path);
         if (!same_limits(a, b))
                 log_warning("%s: limits, time-outs or the log level have changed, which takes "
                             "effect at a restart",
