@@ -202,11 +202,11 @@ int config_parse(struct config **ret, const char *path, const char *text, size_t
         else
                 r = read_text(&reader, text, text_size, config);
 
-        if (!r && reader.mistakes.n_found > 0) {
+        if (!r)
                 config_mistakes_print(&reader.mistakes, path, errors);
+        if (!r && reader.mistakes.n_found > 0)
                 r = reader.mistakes.n_found > reader.n_name_service ? CONFIG_E_INVALID
                                                                     : CONFIG_E_NAME_SERVICE;
-        }
         config_mistakes_deinit(&reader.mistakes);
         if (r) {
                 config_free(config);
