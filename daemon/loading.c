@@ -43,6 +43,9 @@ struct loading {
         struct config *config; /* owned */
 };
 
+/* Threads that nobody waits for, of the whole process. */
+static _Atomic unsigned int n_abandoned;
+
 static void loading_free(struct loading *loading)
 {
         if (!loading)
@@ -69,10 +72,12 @@ static void *run(void *argument)
         }
         loading->messages = NULL;
 
-        if (atomic_exchange(&loading->state, STATE_DONE) == STATE_ABANDONED)
+        if (atomic_exchange(&loading->state, STATE_DONE) == STATE_ABANDONED) {
                 loading_free(loading);
-        else
+                atomic_fetch_sub(&n_abandoned, 1);
+        } else {
                 (void)eventfd_write(loading->fd, 1); /* it has room for that */
+        }
         return NULL;
 }
 
@@ -92,9 +97,12 @@ static int start_thread(struct loading *loading)
 
 int loading_start_with(struct loading **ret, const char *path, loading_fn *load)
 {
-        struct loading *loading = calloc(1, sizeof(*loading));
+        struct loading *loading;
         int r;
 
+        if (atomic_load(&n_abandoned) >= LOADING_ABANDONED_MAX)
+                return LOADING_E_BUSY;
+        loading = calloc(1, sizeof(*loading));
         if (!loading)
                 return error_trace(-ENOMEM);
         loading->load = load;
@@ -153,10 +161,12 @@ void loading_abandon(struct loading *loading)
 
         if (!loading)
                 return;
+        atomic_fetch_add(&n_abandoned, 1);
         thread = loading->thread; /* from the exchange on, the rest may go at any time */
         if (atomic_exchange(&loading->state, STATE_ABANDONED) == STATE_DONE) {
                 (void)pthread_join(thread, NULL);
                 loading_free(loading);
+                atomic_fetch_sub(&n_abandoned, 1);
         } else {
                 (void)pthread_detach(thread);
         }

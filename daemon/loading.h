@@ -15,12 +15,19 @@
 /* How long the daemon waits for its configuration before it gives up. */
 #define LOADING_TIMEOUT_MS 20000
 
+/* Threads that were left behind and have not come back; more are not started. */
+#define LOADING_ABANDONED_MAX 4
+
 struct loading;
+
+enum {
+        LOADING_E_BUSY = 3, /* LOADING_ABANDONED_MAX are waited for by nobody; beside CONFIG_E_… */
+};
 
 /* config_load(), but for tests. */
 typedef int loading_fn(struct config **ret, const char *path, FILE *errors);
 
-/* Starts it. 0, -ENOMEM or -errno. */
+/* Starts it. 0, LOADING_E_BUSY, -ENOMEM or -errno. */
 int loading_start(struct loading **ret, const char *path);
 int loading_start_with(struct loading **ret, const char *path, loading_fn *load);
 

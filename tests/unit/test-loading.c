@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -219,6 +220,17 @@ static void test_too_late(void **state)
         wait_for(&came);
 }
 
+/* Those that were abandoned before may still be on their way. */
+static void start_when_possible(struct loading **ret)
+{
+        int r;
+
+        do
+                r = loading_start(ret, path);
+        while (r == LOADING_E_BUSY && sched_yield() == 0);
+        assert_int_equal(r, 0);
+}
+
 static void test_abandoned(void **state)
 {
         struct loading *loading;
@@ -238,11 +250,41 @@ static void test_abandoned(void **state)
 
         /* At any moment. */
         for (int i = 0; i < 200; i++) {
-                assert_int_equal(loading_start(&loading, path), 0);
+                start_when_possible(&loading);
                 if (i % 2)
                         (void)usleep((useconds_t)i * 3);
                 loading_abandon(loading);
         }
+}
+
+/* A name service that hangs for good costs no more than a few threads, however often it is tried.
+ */
+static void test_too_many(void **state)
+{
+        struct loading *held[LOADING_ABANDONED_MAX], *loading;
+        struct config *config = NULL;
+
+        (void)state;
+        write_config(CLIENTS);
+        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++) {
+                int r;
+
+                do
+                        r = loading_start_with(&held[i], path, load_held);
+                while (r == LOADING_E_BUSY && sched_yield() == 0);
+                assert_int_equal(r, 0);
+        }
+        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+                loading_abandon(held[i]);
+        assert_int_equal(loading_start(&loading, path), LOADING_E_BUSY);
+
+        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+                assert_int_equal(sem_post(&go), 0);
+        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+                wait_for(&came);
+        start_when_possible(&loading);
+        assert_int_equal(loading_finish(loading, &config, &said), 0);
+        config_free(config);
 }
 
 static void test_signals(void **state)
@@ -265,6 +307,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_no_result_yet, tear_down),
                 cmocka_unit_test_teardown(test_too_late, tear_down),
                 cmocka_unit_test_teardown(test_abandoned, tear_down),
+                cmocka_unit_test_teardown(test_too_many, tear_down),
                 cmocka_unit_test_teardown(test_signals, tear_down),
         };
 
