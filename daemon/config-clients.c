@@ -14,6 +14,7 @@
 
 #include "config-clients.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,6 @@
 #include "secrets.h"
 
 #define CLIENTS_MAX         1000
-#define NAME_MAX_BYTES      64
 #define CLIENT_ID_MAX_BYTES 255
 #define CREDENTIAL_MAX      255
 #define NEXT                "next_" /* begins the options of the next secret */
@@ -35,15 +35,6 @@ struct entry {
         struct secret_source sources[2]; /* the current one, the next one */
         struct client_tls tls;
 };
-
-static bool is_name(const char *value)
-{
-        size_t size = strlen(value);
-
-        return size >= 1 && size <= NAME_MAX_BYTES &&
-               strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
-                       size;
-}
 
 static bool is_client_id(const char *value)
 {
@@ -170,8 +161,8 @@ static int read_credential(struct config_reader *reader, config_setting_t *setti
         "an https:// URL without user, password or fragment (http:// only to 127.0.0.1 or [::1])"
 
 static const struct config_option entry_options[] = {
-        {"name", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.name), .check = is_name,
-         .expected = "1 to 64 letters, digits, '.', '_' or '-'"},
+        {"name", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.name),
+         .check = config_reader_is_name, .expected = CONFIG_NAME_EXPECTED},
         {"client_id", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.client_id),
          .check = is_client_id, .expected = "1 to 255 printable ASCII characters"},
         {"client_secret", CONFIG_KIND_OTHER, .read = read_inline},
@@ -200,12 +191,13 @@ static const struct config_option entry_options[] = {
         {.name = NULL},
 };
 
-/* A new one each time; a reload will keep that of a client whose identity has not changed. */
+/* A new one each time; a reload will keep that of a client whose identity has not changed. It may
+ * be read in a thread of its own. */
 static uint64_t next_identity(void)
 {
-        static uint64_t last;
+        static _Atomic uint64_t last;
 
-        return ++last;
+        return atomic_fetch_add(&last, 1) + 1;
 }
 
 static int require(struct config_reader *reader, config_setting_t *setting, const char *name)

@@ -9,7 +9,6 @@
 #include "config-listen.h"
 
 #include <arpa/inet.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,11 +16,10 @@
 #include <sys/un.h>
 
 #include "../lib/error.h"
+#include "config-names.h"
 #include "config-units.h"
 
 #define LISTENERS_MAX         64 /* entries */
-#define GROUP_BUFFER_MIN      1024
-#define GROUP_BUFFER_MAX      ((size_t)1024 * 1024) /* a group with very many members */
 #define DEFAULT_SOCKET        "/run/egain-tokend/token.sock"
 #define DEFAULT_MODE          0660
 #define UNIX_PATH_SIZE        sizeof(((struct sockaddr_un *)NULL)->sun_path)
@@ -81,11 +79,6 @@ static bool is_tcp(const char *value)
                parse_port(value, "[::1]");
 }
 
-static bool is_group(const char *value)
-{
-        return *value && config_reader_is_printable(value);
-}
-
 static const struct config_option entry_options[] = {
         {"unix", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, unix_path), .check = is_unix_path,
          .expected = UNIX_PATH_EXPECTATION},
@@ -95,8 +88,8 @@ static const struct config_option entry_options[] = {
                  "65535 (only on loopback can the kernel tell who is asking)"},
         {"mode", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, mode), .check = is_mode,
          .expected = "an octal mode in quotes, such as \"0660\""},
-        {"group", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, group), .check = is_group,
-         .expected = "the name of a group, or its number, in quotes"},
+        {"group", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, group),
+         .check = config_names_is_name, .expected = CONFIG_NAMES_GROUP_EXPECTED},
         {.name = NULL},
 };
 
@@ -182,64 +175,6 @@ static int add_tcp(struct config_reader *reader, struct config *config, int line
         return error_trace(r);
 }
 
-/* getgrnam_r() with as much memory as it takes. A positive errno if the name service failed. */
-static int look_up(const char *name, gid_t *ret_gid, bool *ret_found)
-{
-        struct group group, *found = NULL;
-        int r = ERANGE;
-
-        *ret_found = false;
-        for (size_t size = GROUP_BUFFER_MIN; r == ERANGE && size <= GROUP_BUFFER_MAX; size *= 2) {
-                char *buffer = malloc(size);
-
-                if (!buffer)
-                        return error_trace(-ENOMEM);
-                do
-                        r = getgrnam_r(name, &group, buffer, size, &found);
-                while (r == EINTR);
-                if (r == 0 && found) {
-                        *ret_gid = group.gr_gid;
-                        *ret_found = true;
-                }
-                free(buffer);
-        }
-        return r == ENOENT ? 0 : r;
-}
-
-static int read_group(struct config_reader *reader, int line, const char *name, gid_t *ret_gid)
-{
-        bool found;
-        int r;
-
-        if (name[strspn(name, "0123456789")] == '\0') {
-                uint64_t gid;
-
-                if (config_units_parse(CONFIG_UNIT_COUNT, name, &gid) != 0 || gid >= NO_GID)
-                        return config_mistakes_add(
-                                &reader->mistakes, line,
-                                "'group' must be a number from 0 to 4294967294, not \"%.20s\"",
-                                name);
-                *ret_gid = (gid_t)gid;
-                return 0;
-        }
-
-        r = look_up(name, ret_gid, &found);
-        if (r < 0)
-                return error_trace(r);
-        if (r > 0) {
-                reader->n_name_service++;
-                return config_mistakes_add(&reader->mistakes, line,
-                                           "the group \"%.64s\" cannot be looked up just now: %s",
-                                           name, strerror(r));
-        }
-        if (!found)
-                return config_mistakes_add(&reader->mistakes, line,
-                                           "there is no group \"%.64s\": create it, or name "
-                                           "another in 'group'",
-                                           name);
-        return 0;
-}
-
 /* Judges what can be judged, whatever else is wrong. */
 static int add_unix(struct config_reader *reader, struct config *config, config_setting_t *setting,
                     const struct entry *entry)
@@ -251,8 +186,10 @@ static int add_unix(struct config_reader *reader, struct config *config, config_
         if (entry->mode)
                 listener.mode = parse_mode(entry->mode);
         if (entry->group) {
-                r = read_group(reader, config_reader_line(setting, "group"), entry->group,
-                               &listener.gid);
+                bool known;
+
+                r = config_names_group(reader, config_reader_line(setting, "group"), entry->group,
+                                       &listener.gid, &known);
                 if (r)
                         return error_trace(r);
         }

@@ -36,30 +36,51 @@ static int grow(struct config_mistakes *mistakes)
         return 0;
 }
 
-int config_mistakes_add(struct config_mistakes *mistakes, int line, const char *format, ...)
+__attribute__((format(printf, 4, 0))) static int keep(struct config_mistakes *mistakes, int line,
+                                                      bool warning, const char *format,
+                                                      va_list arguments)
 {
-        size_t order = mistakes->n_found++;
-        va_list arguments;
+        size_t order = mistakes->n;
         char *text;
         int r;
 
-        if (mistakes->n == CONFIG_MISTAKES_MAX)
-                return 0;
         if (mistakes->n == mistakes->capacity) {
                 r = grow(mistakes);
                 if (r)
                         return error_trace(r);
         }
-
-        va_start(arguments, format);
-        r = vasprintf(&text, format, arguments);
-        va_end(arguments);
-        if (r < 0)
+        if (vasprintf(&text, format, arguments) < 0)
                 return error_trace(-ENOMEM);
 
         mistakes->list[mistakes->n++] = (struct config_mistake){
-                .line = line, .order = order, .text = text};
+                .line = line, .order = order, .warning = warning, .text = text};
         return 0;
+}
+
+int config_mistakes_add(struct config_mistakes *mistakes, int line, const char *format, ...)
+{
+        va_list arguments;
+        int r;
+
+        if (mistakes->n_found++ >= CONFIG_MISTAKES_MAX)
+                return 0;
+        va_start(arguments, format);
+        r = keep(mistakes, line, false, format, arguments);
+        va_end(arguments);
+        return error_trace(r);
+}
+
+int config_mistakes_warn(struct config_mistakes *mistakes, int line, const char *format, ...)
+{
+        va_list arguments;
+        int r;
+
+        if (mistakes->n_warned++ >= CONFIG_MISTAKES_MAX)
+                return 0;
+        va_start(arguments, format);
+        r = keep(mistakes, line, true, format, arguments);
+        va_end(arguments);
+        return error_trace(r);
 }
 
 static int compare(const void *a, const void *b)
@@ -71,6 +92,13 @@ static int compare(const void *a, const void *b)
         return x->order < y->order ? -1 : 1;
 }
 
+static void print_left_out(size_t n, const char *what, const char *path, FILE *errors)
+{
+        if (n > CONFIG_MISTAKES_MAX)
+                fprintf(errors, "%s: %zu more %s are not shown\n", path, n - CONFIG_MISTAKES_MAX,
+                        what);
+}
+
 void config_mistakes_print(struct config_mistakes *mistakes, const char *path, FILE *errors)
 {
         if (mistakes->n > 0)
@@ -79,12 +107,11 @@ void config_mistakes_print(struct config_mistakes *mistakes, const char *path, F
         for (size_t i = 0; i < mistakes->n; i++) {
                 const struct config_mistake *mistake = &mistakes->list[i];
 
+                fputs(path, errors);
                 if (mistake->line > 0)
-                        fprintf(errors, "%s:%d: %s\n", path, mistake->line, mistake->text);
-                else
-                        fprintf(errors, "%s: %s\n", path, mistake->text);
+                        fprintf(errors, ":%d", mistake->line);
+                fprintf(errors, ": %s%s\n", mistake->warning ? "warning: " : "", mistake->text);
         }
-        if (mistakes->n_found > mistakes->n)
-                fprintf(errors, "%s: %zu more mistakes are not shown\n", path,
-                        mistakes->n_found - mistakes->n);
+        print_left_out(mistakes->n_found, "mistakes", path, errors);
+        print_left_out(mistakes->n_warned, "warnings", path, errors);
 }

@@ -17,12 +17,12 @@
 #include <string.h>
 
 #include "../lib/error.h"
+#include "config-nearest.h"
 #include "config-text.h"
 #include "config-units.h"
 
-#define SHOWN_MAX      ((size_t)60) /* bytes of a value that a message shows */
-#define SHOWN_SIZE     (SHOWN_MAX * 4 + sizeof("\"...\""))
-#define NAME_MAX_BYTES 32 /* a longer name is no misspelt one of ours */
+#define SHOWN_MAX  ((size_t)60) /* bytes of a value that a message shows */
+#define SHOWN_SIZE (SHOWN_MAX * 4 + sizeof("\"...\""))
 
 static const enum config_unit units[] = {
         [CONFIG_KIND_COUNT] = CONFIG_UNIT_COUNT,
@@ -55,6 +55,15 @@ bool config_reader_is_printable(const char *value)
                 if (*c < 0x20 || *c > 0x7e)
                         return false;
         return true;
+}
+
+bool config_reader_is_name(const char *value)
+{
+        size_t size = strlen(value);
+
+        return size >= 1 && size <= CONFIG_NAME_MAX_BYTES &&
+               strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+                       size;
 }
 
 bool config_reader_is_path(const char *value)
@@ -278,6 +287,20 @@ static int read_number(struct config_reader *reader, config_setting_t *setting,
         return 0;
 }
 
+static int read_bool(struct config_reader *reader, config_setting_t *setting,
+                     const struct config_option *option, void *target)
+{
+        bool value;
+
+        if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+                return config_reader_reject(reader, setting, option->quiet,
+                                            "true or false, without quotes");
+        assert(option->width == sizeof(value));
+        value = config_setting_get_bool(setting);
+        memcpy((char *)target + option->offset, &value, sizeof(value));
+        return 0;
+}
+
 static int read_option(struct config_reader *reader, config_setting_t *setting,
                        const struct config_option *option, void *target)
 {
@@ -287,6 +310,7 @@ static int read_option(struct config_reader *reader, config_setting_t *setting,
         case CONFIG_KIND_DURATION:
         case CONFIG_KIND_DATE: return read_number(reader, setting, option, target);
         case CONFIG_KIND_CHOICE: return read_choice(reader, setting, option, target);
+        case CONFIG_KIND_BOOL: return read_bool(reader, setting, option, target);
         case CONFIG_KIND_STRING: return read_string(reader, setting, option, target);
         case CONFIG_KIND_GROUP:
                 return config_reader_group(reader, setting, option->options, target);
@@ -303,48 +327,14 @@ static const struct config_option *find(const struct config_option *options, con
         return NULL;
 }
 
-/* Levenshtein's, in one row. Both are at most NAME_MAX_BYTES long. */
-static size_t distance(const char *a, const char *b)
-{
-        size_t row[NAME_MAX_BYTES + 1], size = strlen(b);
-
-        for (size_t j = 0; j <= size; j++)
-                row[j] = j;
-        for (size_t i = 0; a[i]; i++) {
-                size_t diagonal = row[0];
-
-                row[0] = i + 1;
-                for (size_t j = 0; j < size; j++) {
-                        size_t best = diagonal + (a[i] != b[j]);
-
-                        diagonal = row[j + 1];
-                        if (diagonal + 1 < best)
-                                best = diagonal + 1;
-                        if (row[j] + 1 < best)
-                                best = row[j] + 1;
-                        row[j + 1] = best;
-                }
-        }
-        return row[size];
-}
-
-/* The option that was probably meant: at most two letters off, and not most of a short name. */
+/* The option that was probably meant. */
 static const char *suggest(const struct config_option *options, const char *name)
 {
-        const char *nearest = NULL;
-        size_t least = 3;
+        struct config_nearest nearest = {.wanted = name};
 
-        if (strlen(name) > NAME_MAX_BYTES)
-                return NULL;
-        for (; options->name; options++) {
-                size_t d = distance(name, options->name);
-
-                if (d < least && d * 2 < strlen(options->name)) {
-                        least = d;
-                        nearest = options->name;
-                }
-        }
-        return nearest;
+        for (; options->name; options++)
+                config_nearest_consider(&nearest, options->name);
+        return nearest.name;
 }
 
 static int reject_unknown(struct config_reader *reader, config_setting_t *group,
@@ -434,6 +424,33 @@ int config_reader_list(struct config_reader *reader, config_setting_t *setting, 
                         &reader->mistakes, line_of(setting),
                         "'%s' must have 1 to %zu entries, ( { name = value; } ), not %zu",
                         config_setting_name(setting), max, n);
+        *ret_n = n;
+        return 0;
+}
+
+int config_reader_strings(struct config_reader *reader, config_setting_t *setting, size_t max,
+                          const char *example, size_t *ret_n)
+{
+        size_t n;
+
+        *ret_n = 0;
+        if (!config_setting_is_array(setting) && !config_setting_is_list(setting)) {
+                char expected[128];
+
+                (void)snprintf(expected, sizeof(expected), "an array of strings, such as [ %s ]",
+                               example);
+                return config_reader_reject(reader, setting, false, expected);
+        }
+        n = (size_t)config_setting_length(setting);
+        if (n == 0)
+                return config_mistakes_add(&reader->mistakes, line_of(setting),
+                                           "'%s' is empty: strings were expected, such as "
+                                           "[ %s ]; without the option there are none",
+                                           config_setting_name(setting), example);
+        if (n > max)
+                return config_mistakes_add(&reader->mistakes, line_of(setting),
+                                           "'%s' must have at most %zu entries, not %zu",
+                                           config_setting_name(setting), max, n);
         *ret_n = n;
         return 0;
 }

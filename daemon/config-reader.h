@@ -20,6 +20,7 @@ enum config_kind {
         CONFIG_KIND_DATE,   /* a string, "2027-11-01"; its beginning in UTC, into int64_t: seconds
                                since 1970 */
         CONFIG_KIND_CHOICE, /* a string of `choices`; its index, into an enum */
+        CONFIG_KIND_BOOL,   /* true or false, without quotes; into a bool */
         CONFIG_KIND_STRING, /* a string that `check` accepts; into a char *, on the heap */
         CONFIG_KIND_GROUP,  /* the options of `options`, into the same target */
         CONFIG_KIND_OTHER,  /* whatever `read` makes of it */
@@ -73,6 +74,12 @@ int config_reader_group(struct config_reader *reader, config_setting_t *setting,
 int config_reader_list(struct config_reader *reader, config_setting_t *setting, size_t max,
                        size_t *ret_n);
 
+/* Checks that this is an array, or a list, of 1 to `max` entries: *ret_n is their number, 0 if it
+ * is not. That they are strings is left to config_reader_string(). `example` is one, with quotes.
+ */
+int config_reader_strings(struct config_reader *reader, config_setting_t *setting, size_t max,
+                          const char *example, size_t *ret_n);
+
 /* The value of a string (borrowed from libconfig); NULL: it is none, or `option` (its check) does
  * not accept it, and a mistake was noted. */
 int config_reader_string(struct config_reader *reader, config_setting_t *setting,
@@ -85,7 +92,13 @@ int config_reader_reject(struct config_reader *reader, config_setting_t *setting
 /* The line of an option of a group, that of the group itself if it is not there. */
 int config_reader_line(config_setting_t *group, const char *name);
 
-/* Absolute, and nothing in it but printable characters: fit for CONFIG_KIND_STRING's check. */
+/* Fit for CONFIG_KIND_STRING's check, like those below: what clients and callers are called. */
+#define CONFIG_NAME_MAX_BYTES 64
+#define CONFIG_NAME_EXPECTED  "1 to 64 letters, digits, '.', '_' or '-'"
+
+bool config_reader_is_name(const char *value);
+
+/* Absolute, and nothing in it but printable characters. */
 bool config_reader_is_path(const char *value);
 
 /* Printable ASCII, spaces included. */

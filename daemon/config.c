@@ -2,13 +2,13 @@
 
 /*
  * The tables below are the list of options: a plain one is a row, with its range and its default. A
- * list of groups (listen, clients) has a file of its own.
+ * list of groups (listen, clients, callers) has a file of its own.
  *
  * The way of a file: read whole through one descriptor, whose permissions are what is judged
  * (config_load) → numbers and secrets taken out of the text (config-text) → libconfig's tree → the
- * tables walked over it (config-reader), mistakes collected (config-mistakes). Nothing of libconfig
- * survives the call (but for a string that libconfig 1.5 loses at some syntax errors), and the text
- * is wiped.
+ * tables walked over it (config-reader), names looked up (config-names) and keys read
+ * (config-keys), mistakes collected (config-mistakes). Nothing of libconfig survives the call (but
+ * for a string that libconfig 1.5 loses at some syntax errors), and the text is wiped.
  */
 
 #include "config.h"
@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "config-audit.h"
+#include "config-callers.h"
 #include "config-clients.h"
 #include "config-listen.h"
 #include "config-mistakes.h"
@@ -95,6 +97,8 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", NU
 static const struct config_option options[] = {
         {"listen", CONFIG_KIND_OTHER, .read = config_listen_read},
         {"clients", CONFIG_KIND_OTHER, .read = config_clients_read},
+        {"callers", CONFIG_KIND_OTHER, .read = config_callers_read},
+        {"audit", CONFIG_KIND_GROUP, .options = config_audit_options},
         {"cache", CONFIG_KIND_GROUP, .options = cache_options},
         {"upstream", CONFIG_KIND_GROUP, .options = upstream_options},
         {"limits", CONFIG_KIND_GROUP, .options = limits_options},
@@ -122,9 +126,15 @@ static int read_tree(struct config_reader *reader, config_setting_t *root, struc
                 if (r)
                         return error_trace(r);
         }
-        if (!config_setting_get_member(root, "listen"))
-                return config_listen_default(config);
-        return 0;
+        if (!config_setting_get_member(root, "listen")) {
+                r = config_listen_default(config);
+                if (r)
+                        return error_trace(r);
+        }
+        r = config_audit_resolve(reader, config_setting_get_member(root, "audit"), config);
+        if (r)
+                return error_trace(r);
+        return config_callers_resolve(reader, config_setting_get_member(root, "callers"), config);
 }
 
 /* libconfig tells a line and a word or two. */
@@ -182,6 +192,7 @@ static struct config *config_new(const char *path)
                 return NULL;
         }
         config->policy.own_uid = geteuid();
+        secret_init(&config->audit.key, SECRETS_MAX_BYTES);
         config_reader_defaults(options, config);
         return config;
 }
@@ -202,11 +213,11 @@ int config_parse(struct config **ret, const char *path, const char *text, size_t
         else
                 r = read_text(&reader, text, text_size, config);
 
-        if (!r && reader.mistakes.n_found > 0) {
+        if (!r)
                 config_mistakes_print(&reader.mistakes, path, errors);
+        if (!r && reader.mistakes.n_found > 0)
                 r = reader.mistakes.n_found > reader.n_name_service ? CONFIG_E_INVALID
                                                                     : CONFIG_E_NAME_SERVICE;
-        }
         config_mistakes_deinit(&reader.mistakes);
         if (r) {
                 config_free(config);
@@ -307,6 +318,10 @@ void config_free(struct config *config)
         free(config->secrets);
         free(config->tls);
         free(config->listeners);
+        policy_deinit(&config->policy);
+        free(config->audit.file);
+        free(config->audit.key_file);
+        secret_deinit(&config->audit.key);
         free(config->upstream.ca_file);
         free(config->upstream.proxy);
         free(config->upstream.no_proxy);

@@ -120,5 +120,5 @@ int config_load(struct config **ret, const char *path, FILE *errors);
 int config_parse(struct config **ret, const char *path, const char *text, size_t text_size,
                  bool text_private, FILE *errors);
 
-/* Takes NULL. Wipes inline secrets. */
+/* Takes NULL. Wipes inline secrets and the audit's key. */
 void config_free(struct config *config);

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "daemon.h"
 #include "explain.h"
+#include "loading.h"
 #include "log.h"
 #include "upstream.h"
 
@@ -87,9 +88,13 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
         return 0;
 }
 
+/* The log is the main thread's. */
+static _Thread_local bool is_main_thread;
+
 static void trace_error(int error, const char *file, int line, const char *function)
 {
-        log_debug("%s:%d: %s: %s", file, line, function, strerror(-error));
+        if (is_main_thread)
+                log_debug("%s:%d: %s: %s", file, line, function, strerror(-error));
 }
 
 static int status_of_daemon(int r)
@@ -119,6 +124,7 @@ static int run(const struct config *config)
 {
         int r;
 
+        is_main_thread = true;
         log_init(config->log_level);
         if (config->log_level == LOG_LEVEL_DEBUG)
                 error_observer = trace_error;
@@ -156,7 +162,7 @@ int main(int argc, char *argv[])
         if (r)
                 return r == ARGUMENTS_E_DONE ? EX_OK : EX_USAGE;
 
-        r = config_load(&config, arguments.config_path, stderr);
+        r = loading_wait(&config, arguments.config_path, stderr, LOADING_TIMEOUT_MS);
         if (r == CONFIG_E_NAME_SERVICE)
                 return EX_TEMPFAIL;
         if (r < 0) {

@@ -119,16 +119,37 @@ static void trim_line_end(struct secret *bytes)
         bytes->bytes[bytes->size] = '\0';
 }
 
-static int read_file(struct secret *ret, const char *path, uid_t own_uid, const char *prefix,
-                     FILE *errors)
+/* How messages name what is in a file, and how much of it is asked for. */
+struct content {
+        const char *name;
+        size_t min_bytes; /* 0: see secrets_fault() */
+};
+
+static int judge_content(const struct secret *bytes, const struct content *content,
+                         const char *path, const char *prefix, FILE *errors)
+{
+        const char *fault;
+
+        if (bytes->size < content->min_bytes)
+                return refuse(errors, prefix,
+                              "%s in %s is too short: at least %zu bytes were expected, such as "
+                              "`openssl rand -hex 32` makes",
+                              content->name, path, content->min_bytes);
+        fault = secrets_fault(bytes->bytes, bytes->size);
+        if (fault)
+                return refuse(errors, prefix, "%s in %s %s", content->name, path, fault);
+        return 0;
+}
+
+static int read_file(struct secret *ret, const char *path, const struct content *content,
+                     uid_t own_uid, const char *prefix, FILE *errors)
 {
         struct secret bytes = SECRET_INIT(0);
-        const char *fault;
         int fd, r;
 
         fd = open_file(path);
         if (fd < 0)
-                return refuse(errors, prefix, "the client secret in %s cannot be opened: %s", path,
+                return refuse(errors, prefix, "%s in %s cannot be opened: %s", content->name, path,
                               strerror(errno));
         r = secrets_check_file(fd, path, own_uid, prefix, errors);
         if (r)
@@ -138,22 +159,30 @@ static int read_file(struct secret *ret, const char *path, uid_t own_uid, const 
         if (r == -ENOMEM)
                 goto out;
         if (r < 0) {
-                r = refuse(errors, prefix, "the client secret in %s cannot be read: %s", path,
+                r = refuse(errors, prefix, "%s in %s cannot be read: %s", content->name, path,
                            strerror(-r));
                 goto out;
         }
         trim_line_end(&bytes);
-        fault = secrets_fault(bytes.bytes, bytes.size);
-        if (fault) {
-                r = refuse(errors, prefix, "the client secret in %s %s", path, fault);
+        r = judge_content(&bytes, content, path, prefix, errors);
+        if (r)
                 goto out;
-        }
         secret_move(ret, &bytes);
 
 out:
         secret_deinit(&bytes);
         close(fd);
         return error_trace(r);
+}
+
+static const struct content client_secret = {.name = "the client secret"};
+
+int secrets_read_key(struct secret *ret, const char *path, size_t min_bytes, uid_t own_uid,
+                     const char *prefix, FILE *errors)
+{
+        const struct content content = {.name = "the key", .min_bytes = min_bytes};
+
+        return read_file(ret, path, &content, own_uid, prefix, errors);
 }
 
 static int read_credential(struct secret *ret, const char *name, uid_t own_uid, const char *prefix,
@@ -171,7 +200,7 @@ static int read_credential(struct secret *ret, const char *name, uid_t own_uid, 
                               name, name);
         if (asprintf(&path, "%s/%s", directory, name) < 0)
                 return error_trace(-ENOMEM);
-        r = read_file(ret, path, own_uid, prefix, errors);
+        r = read_file(ret, path, &client_secret, own_uid, prefix, errors);
         free(path);
         return error_trace(r);
 }
@@ -195,7 +224,9 @@ int secrets_read(struct secret *ret, const struct secret_source *source, const c
                 else
                         r = secret_assign(ret, source->value.bytes, source->value.size);
                 break;
-        case SECRET_KIND_FILE: r = read_file(ret, source->where, own_uid, prefix, errors); break;
+        case SECRET_KIND_FILE:
+                r = read_file(ret, source->where, &client_secret, own_uid, prefix, errors);
+                break;
         case SECRET_KIND_CREDENTIAL:
                 r = read_credential(ret, source->where, own_uid, prefix, errors);
                 break;

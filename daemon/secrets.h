@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Reads client secrets from where the configuration says they are. A file is judged after it was
- * opened, so that what is checked is what is read.
+ * Reads client secrets and keys from where the configuration says they are. A file is judged after
+ * it was opened, so that what is checked is what is read.
  */
 
 #include <stdio.h>
@@ -32,6 +32,13 @@ int secrets_check_path(const char *path, uid_t own_uid, const char *prefix, FILE
 /* What keeps these bytes from being a client secret, as words that follow what they are of; NULL:
  * nothing. */
 const char *secrets_fault(const char *bytes, size_t size);
+
+/*
+ * Reads a key, which is kept in a file as a client secret is, and must have at least `min_bytes`
+ * bytes. Messages begin with `prefix`. 0, -ENOMEM or SECRETS_E_UNUSABLE; `ret` as below.
+ */
+int secrets_read_key(struct secret *ret, const char *path, size_t min_bytes, uid_t own_uid,
+                     const char *prefix, FILE *errors);
 
 /*
  * Reads the secret of `source` into `ret`: one line, its end (LF or CRLF) removed. An empty one,

@@ -417,6 +417,67 @@ class TestMistakes:
         assert result.returncode == EX_CONFIG
 
 
+CALLERS = """\
+callers = (
+  { name = "a"; user = "0"; clients = [ "portal" ]; subjects = [ "email:*" ]; scopes = [ "*" ]; },
+  { name = "b"; group = "root"; monitor = true; }
+);
+"""
+FIRST, SECOND = 13, 14  # their lines, behind those of GOOD
+
+
+class TestCallers:
+    def check(self, check, second):
+        lines = CALLERS.splitlines()
+        lines[2] = second
+        return check(text=GOOD + "\n".join(lines))
+
+    def test_good(self, check):
+        result = check(text=GOOD + CALLERS)
+        assert result.returncode == 0
+        assert result.stderr == ""
+
+    def test_shadowed_is_a_warning(self, check):
+        result = self.check(check, '{ name = "b"; user = "root"; group = "root"; admin = true; }')
+        assert result.returncode == 0
+        warning = rf"{re.escape(str(result.path))}:{SECOND}: warning: .* line {FIRST} "
+        assert re.match(warning, result.stderr), result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+    CASES = {
+        "same conditions": ('{ name = "b"; user = "root"; admin = true; }', f"line {FIRST}"),
+        "no such user": ('{ name = "b"; user = "no-such-user-4711"; }', "there is no user"),
+        "no such group": ('{ name = "b"; group = "no-such-group-4711"; }', "there is no group"),
+        "recycled": ('{ name = "b"; user = "61184"; }', "unit"),
+        "key alone": ('{ name = "b"; key_file = "DIR/portal.secret"; }', "alone proves nothing"),
+        "no such client": (
+            '{ name = "b"; group = "root"; clients = [ "portl" ]; }',
+            'did you mean "portal"',
+        ),
+        "no kind": ('{ name = "b"; group = "root"; subjects = [ "pa" ]; }', "username, userid"),
+        "empty pattern": ('{ name = "b"; group = "root"; subjects = [ "email:" ]; }', "not empty"),
+        "no subjects": ('{ name = "b"; group = "root"; subjects = [ ]; }', "is empty"),
+        "no key": ('{ name = "b"; group = "root"; key_file = "DIR/none"; }', "none"),
+    }
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_is_refused_with_its_line(self, check, name):
+        second, pattern = self.CASES[name]
+        refused(self.check(check, second), SECOND, pattern)
+
+    def test_key_that_others_can_read(self, check, directory):
+        key = directory / "key"
+        key.write_text("0123456789abcdef\n")
+        key.chmod(0o600)
+        second = '{ name = "b"; group = "root"; key_file = "DIR/key"; monitor = true; }'
+        assert self.check(check, second).returncode == 0
+        key.chmod(0o644)
+        refused(self.check(check, second), SECOND, "chmod")
+
+    def test_digests_without_a_key(self, check):
+        refused(check(text=GOOD + 'audit = { subjects = "digest"; };'), 12, "key_file")
+
+
 class TestSecretFiles:
     @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o660, 0o602, 0o666])
     def test_open_to_others(self, check, directory, mode):

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,7 @@
         "must be an https:// URL without user, password or fragment (http:// only to 127.0.0.1 " \
         "or [::1])"
 
-/* In place of the C library's, so that no test depends on the groups of this machine. */
+/* In place of the C library's, so that no test depends on the users and groups of this machine. */
 
 static int group_error;
 
@@ -48,6 +49,21 @@ int getgrnam_r(const char *name, struct group *group, char *buffer, size_t size,
                 memset(buffer, 'x', size);
                 group->gr_gid = 4711;
                 *ret_group = group;
+        }
+        if (strcmp(name, "crm") == 0 || strcmp(name, "sudo") == 0) {
+                group->gr_gid = 1002;
+                *ret_group = group;
+        }
+        return 0;
+}
+
+int getpwnam_r(const char *name, struct passwd *user, char *buffer, size_t size,
+               struct passwd **ret_user)
+{
+        *ret_user = NULL;
+        if (strcmp(name, "crm") == 0) {
+                user->pw_uid = 1001;
+                *ret_user = user;
         }
         return 0;
 }
@@ -155,6 +171,10 @@ static const struct number numbers[] = {
          "0", "10001", "a whole number from 1 to 10000", "max_in_flight_total = 10000;"},
         {"upstream", "max_in_flight_total", AT(settings.max_in_flight_total), "128", 128, "1", 1,
          "10000", 10000, "0", "10001", "a whole number from 1 to 10000", ""},
+        {"audit", "fold", AT(audit.fold_ms), "\"1m\"", M, "\"0s\"", 0, "\"1h\"", 60 * M, "\"-1s\"",
+         "\"61m\"", "a duration in quotes from \"0s\" to \"1h\", such as \"1m\"", ""},
+        {"audit", "max_records", AT(audit.max_records), "4096", 4096, "16", 16, "1000000", 1000000,
+         "15", "1000001", "a whole number from 16 to 1000000", ""},
         {NULL, "request_timeout", AT(settings.request_timeout_ms), "\"20s\"", 20 * S, "\"100ms\"",
          100, "\"10m\"", 10 * M, "\"99ms\"", "\"11m\"",
          "a duration in quotes from \"100ms\" to \"10m\", such as \"20s\"", ""},
@@ -280,7 +300,7 @@ static void test_defaults(void **state)
         config_free(config);
 
         /* Groups without options change nothing. */
-        config = good(CLIENT "cache = {}; upstream = {}; limits = {};");
+        config = good(CLIENT "cache = {}; upstream = {}; limits = {}; audit = {};");
         for (size_t i = 0; i < N_NUMBERS; i++)
                 assert_int_equal(number_in(config, &numbers[i]), numbers[i].fallback_value);
         config_free(config);
@@ -504,7 +524,7 @@ static void test_unknown_options(void **state)
             "t.conf:2: unknown option 'max_entrys' in 'cache'; did you mean 'max_entries'?\n");
         bad(CLIENT "request_timeuot = \"1s\";",
             "t.conf:2: unknown option 'request_timeuot'; did you mean 'request_timeout'?\n");
-        bad(CLIENT "callers = ();", "t.conf:2: unknown option 'callers'\n");
+        bad(CLIENT "calers = ();", "t.conf:2: unknown option 'calers'; did you mean 'callers'?\n");
         bad(CLIENT "tls = 1;", "t.conf:2: unknown option 'tls'\n");
         bad(CLIENT "Cache = {};", "t.conf:2: unknown option 'Cache'; did you mean 'cache'?\n");
         bad(CLIENT "listen = ({ tpc = \"localhost:1\"; });",
@@ -1487,9 +1507,9 @@ static void test_load(void **state)
         free(text);
 }
 
-static char *read_sample(void)
+static char *read_whole(const char *path)
 {
-        FILE *file = fopen(TEST_SAMPLE_CONFIG, "re");
+        FILE *file = fopen(path, "re");
         char *text = calloc(1, 65536);
 
         assert_non_null(file);
@@ -1519,7 +1539,7 @@ static bool has_option(const char *text, const char *name, const char *value)
 static void test_sample(void **state)
 {
         struct config *config;
-        char *text = read_sample();
+        char *text = read_whole(TEST_SAMPLE_CONFIG);
 
         (void)state;
         assert_int_equal(load(TEST_SAMPLE_CONFIG, &config), 0);
@@ -1540,9 +1560,112 @@ static void test_sample(void **state)
                 assert_true(has_option(text, numbers[i].name, numbers[i].fallback));
         }
         assert_true(has_option(text, "log_level", "\"info\""));
+        assert_true(has_option(text, "to", "\"journal\""));
+        assert_true(has_option(text, "subjects", "\"clear\""));
+        assert_true(has_option(text, "required", "false"));
+        assert_int_equal(config->audit.target, AUDIT_TO_JOURNAL);
+        assert_int_equal(config->audit.subjects, AUDIT_SUBJECTS_CLEAR);
+        assert_false(config->audit.required);
         assert_int_equal(config->listeners[0].gid, 4711);
+        assert_int_equal(config->policy.n_rules, 0);
         config_free(config);
         free(text);
+}
+
+/* The example of rules holds, too, without the slashes at each line. */
+static void test_sample_of_rules(void **state)
+{
+        static const char *const options[] = {
+                "name",   "user",     "group",   "unit",    "// key_file", "clients",
+                "scopes", "subjects", "fetches", "monitor", "admin",
+        };
+        char *text = read_whole(TEST_SAMPLE_CONFIG), *line, *end;
+        const struct rule *rules;
+        struct config *config;
+
+        (void)state;
+        line = strstr(text, "\n//callers = (");
+        assert_non_null(line);
+        end = strstr(line, "\n//);");
+        assert_non_null(end);
+        for (; line && line <= end; line = strchr(line + 1, '\n')) {
+                assert_memory_equal(line + 1, "//", 2);
+                line[1] = line[2] = ' ';
+        }
+
+        config = good(text);
+        for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+                assert_true(has_option(text, options[i], ""));
+        rules = config->policy.rules;
+        assert_int_equal(config->policy.n_rules, 2);
+        assert_string_equal(rules[0].name, "crm");
+        assert_int_equal(rules[0].uid, 1001);
+        assert_int_equal(rules[0].n_subjects, 3);
+        assert_int_equal(rules[0].fetches.count, rules[1].fetches.count);
+        assert_int_equal(rules[0].fetches.period_ms, rules[1].fetches.period_ms);
+        assert_true(rules[1].monitor && rules[1].admin);
+        config_free(config);
+        free(text);
+}
+
+/* The manual tells of each option in a heading "*name* (type…)", and its examples hold. */
+static void test_man_page(void **state)
+{
+        static const char *const others[] = {
+                "listen",
+                "clients",
+                "callers",
+                "request_timeout",
+                "drain_timeout",
+                "log_level",
+                "unix",
+                "tcp",
+                "mode",
+                "group",
+                "name",
+                "client_id",
+                "default_scope",
+                "cert_file",
+                "key_file",
+                "ca_file",
+                "proxy",
+                "no_proxy",
+                "user",
+                "unit",
+                "subjects",
+                "scopes",
+                "fetches",
+                "monitor",
+                "admin",
+                "to",
+                "required",
+                "user_token_url",
+                "customer_token_url",
+        };
+        char *page = read_whole(TEST_MAN_PAGE), *text = calloc(1, 65536), heading[64];
+
+        (void)state;
+        assert_non_null(text);
+        for (size_t i = 0; i < N_NUMBERS; i++) {
+                (void)snprintf(heading, sizeof(heading), "\n*%s* (", numbers[i].name);
+                assert_non_null(strstr(page, heading));
+        }
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+                (void)snprintf(heading, sizeof(heading), "\n*%s* (", others[i]);
+                assert_non_null(strstr(page, heading));
+        }
+
+        for (char *block = strstr(page, "\n```\n"); block; block = strstr(block, "\n```\n")) {
+                char *end = strstr(block + 5, "\n```\n");
+
+                assert_non_null(end);
+                strncat(text, block + 5, (size_t)(end - block - 4));
+                block = end + 5;
+        }
+        accepted(text);
+        assert_non_null(strstr(text, "callers"));
+        free(text);
+        free(page);
 }
 
 static void test_free_null(void **state)
@@ -1596,6 +1719,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_secret_places, tear_down),
                 cmocka_unit_test_teardown(test_load, tear_down),
                 cmocka_unit_test_teardown(test_sample, tear_down),
+                cmocka_unit_test_teardown(test_sample_of_rules, tear_down),
+                cmocka_unit_test_teardown(test_man_page, tear_down),
                 cmocka_unit_test_teardown(test_free_null, tear_down),
         };
 
