@@ -18,6 +18,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,6 +118,8 @@ static _Noreturn void be_child(const struct child_is *is, const struct sockaddr_
         if (is &&
             (setgroups(is->n_groups, is->groups) < 0 || setgid(is->gid) < 0 || setuid(is->uid) < 0))
                 _exit(1);
+        /* A test that fails leaves nobody behind. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (fd < 0 || connect(fd, (const struct sockaddr *)address, size) < 0)
                 _exit(1);
         for (;;)
