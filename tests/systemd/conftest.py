@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the tests that need a systemd: one machine is booted for all of them.
+
+They are skipped, and say why, where none can be had. What a test that fails leaves in the journal
+is shown with it.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
+
+from machine import Machine, Unavailable, install  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def machine():
+    try:
+        booted = Machine(install())
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    try:
+        yield booted
+    finally:
+        booted.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    booted = item.funcargs.get("machine") if hasattr(item, "funcargs") else None
+    if report.failed and booted:
+        report.sections.append(("journal of the machine", booted.journal("--lines=200")))
