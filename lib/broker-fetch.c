@@ -106,9 +106,7 @@ void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reas
                 struct waiter *waiter = list_entry(link, struct waiter, link);
 
                 if (entry && waiter->has_fallback) {
-                        entry->used = true;
-                        broker->counters.served_old++;
-                        broker_reply_token(broker, &waiter->reply, entry->token, reason, now_ms);
+                        broker_reply_old_token(broker, &waiter->reply, entry, reason, now_ms);
                 } else {
                         broker_reply_reason(&waiter->reply, reason, left_ms);
                 }

@@ -48,8 +48,6 @@ static int judge_again(struct broker *broker, struct waiter *waiter)
 
         r = broker_judge_request(broker, &question, key_bytes);
         waiter->reply.rule = question.rule;
-        if (r)
-                broker->counters.rights_lost++;
         return r;
 }
 
@@ -64,6 +62,7 @@ static void judge_waiters(struct broker *broker, struct flight *flight, uint64_t
                 r = judge_again(broker, waiter);
                 if (!r)
                         continue;
+                broker->counters.rights_lost++;
                 broker_reply_reason(&waiter->reply, reason_of_error(r), 0);
                 broker_release_waiter(broker, waiter);
                 left = true;
@@ -80,10 +79,13 @@ static void judge_reply(struct broker *broker, struct waiter *waiter)
         int r;
 
         r = judge_again(broker, waiter);
-        if (!token)
-                return;
-        if (!r && token->exceeds && !policy_covers_scope(reply->rule, token_scope(token)))
+        if (r)
+                broker->counters.rights_lost++;
+        if (!r && token && token->exceeds &&
+            !policy_covers_scope(reply->rule, token_scope(token))) {
+                broker->counters.granted_too_much++;
                 r = REASON_GRANTED_TOO_MUCH;
+        }
         if (!r)
                 return;
         broker_take_back(reply);

@@ -134,6 +134,10 @@ size_t broker_client_of(const struct broker *broker, uint64_t identity);
 void broker_reply_token(struct broker *broker, struct reply *reply, struct token *token,
                         enum reason detail, uint64_t now_ms);
 
+/* The same with the token of an entry that is served since no new one came. */
+void broker_reply_old_token(struct broker *broker, struct reply *reply, struct cache_entry *entry,
+                            enum reason detail, uint64_t now_ms);
+
 /* Puts a reason into a reply, with `left_ms` (0: as the reason has it) as Retry-After. */
 void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms);
 

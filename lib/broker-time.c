@@ -34,10 +34,7 @@ static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_
                 }
         }
         if (old) {
-                old->used = true;
-                broker->counters.served_old++;
-                broker_reply_token(broker, &waiter->reply, old->token, REASON_REQUEST_TIMEOUT,
-                                   now_ms);
+                broker_reply_old_token(broker, &waiter->reply, old, REASON_REQUEST_TIMEOUT, now_ms);
         } else {
                 broker->counters.timed_out++;
                 broker_reply_reason(&waiter->reply, REASON_REQUEST_TIMEOUT, 0);

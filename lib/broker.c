@@ -171,6 +171,16 @@ void broker_reply_token(struct broker *broker, struct reply *reply, struct token
                 reply->scope = granted;
 }
 
+void broker_reply_old_token(struct broker *broker, struct reply *reply, struct cache_entry *entry,
+                            enum reason detail, uint64_t now_ms)
+{
+        broker_reply_token(broker, reply, entry->token, detail, now_ms);
+        if (!reply->token)
+                return;
+        entry->used = true;
+        broker->counters.served_old++;
+}
+
 void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms)
 {
         reply->reason = reason;
@@ -367,10 +377,10 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
                         issuer_hasten(issuer, flight, question->peer->uid);
                 return;
         }
+        flight->turn_uid = question->peer->uid;
         if (flight->state == FLIGHT_QUEUED) {
                 issuer_dequeue(&broker->issuers, issuer, flight, question->now_ms);
                 flight->refresh = false;
-                flight->turn_uid = question->peer->uid;
                 issuer_enqueue(&broker->issuers, issuer, flight, question->now_ms);
                 broker_start_flights(broker, question->now_ms);
         }
@@ -455,6 +465,10 @@ static void answer_from_memory(struct broker *broker, const struct question *que
                                struct reply *reply)
 {
         broker_reply_token(broker, reply, question->entry->token, REASON_NONE, question->now_ms);
+        if (!reply->token) {
+                broker->counters.refused++;
+                return;
+        }
         broker->counters.hits++;
         question->entry->used = true;
         if (question->freshness == FRESHNESS_DUE)
@@ -527,9 +541,8 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
         if (r == BROKER_E_WAIT)
                 return BROKER_E_WAIT;
         if (question.worth == WORTH_STOPGAP) {
-                question.entry->used = true;
-                broker_reply_token(broker, ret, question.entry->token, reason_of_error(r), now_ms);
-                broker->counters.served_old++;
+                broker_reply_old_token(broker, ret, question.entry, reason_of_error(r), now_ms);
+                broker->counters.refused += !ret->token;
                 return 0;
         }
 refuse:

@@ -52,6 +52,7 @@ int issuers_init(struct issuers *issuers, const struct settings *settings)
                         .refreshes = LIST_INIT(issuer->refreshes),
                         .turn = LIST_INIT(issuer->turn),
                         .refresh_turn = LIST_INIT(issuer->refresh_turn),
+                        .round = 1,
                         .max_in_flight = settings->max_in_flight,
                 };
         }
@@ -78,13 +79,21 @@ static struct flight *flight_of(struct list *link)
         return list_entry(link, struct flight, link);
 }
 
-/* The round in which a further flight of this uid will be served. */
-static uint64_t next_round(const struct issuer *issuer, uid_t uid)
+static uint64_t *served(struct issuer *issuer, uid_t uid)
 {
+        return &issuer->served[uid % ISSUER_TURNS];
+}
+
+/* The round in which a further flight of this uid will be served: the present one, unless it had
+ * its turn there, so that who comes again and again with one flight overtakes nobody. */
+static uint64_t next_round(struct issuer *issuer, uid_t uid)
+{
+        const uint64_t served_in = *served(issuer, uid);
+
         for (struct list *at = issuer->queue.prev; at != &issuer->queue; at = at->prev)
                 if (flight_of(at)->turn_uid == uid)
                         return flight_of(at)->round + 1;
-        return issuer->round;
+        return served_in < issuer->round ? issuer->round : served_in + 1;
 }
 
 /* Behind the last of its round. */
@@ -174,8 +183,10 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer, s
 
         list_unlink(&flight->link);
         list_unlink(turn);
-        if (!flight->refresh)
+        if (!flight->refresh) {
                 issuer->round = flight->round;
+                *served(issuer, flight->turn_uid) = flight->round;
+        }
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);

@@ -14,13 +14,17 @@
 #include "flight.h"
 #include "list.h"
 
+/* Uids whose last turns are kept apart; of those that share a place, one waits a turn longer. */
+#define ISSUER_TURNS 64
+
 struct issuer {
-        const char *url;          /* borrowed from the settings */
-        struct list queue;        /* flights of callers, in the order of service */
-        struct list refreshes;    /* flights that nobody waits for */
-        struct list turn;         /* issuers::ready */
-        struct list refresh_turn; /* issuers::refresh_ready */
-        uint64_t round;           /* of the callers' flight that was started last */
+        const char *url;               /* borrowed from the settings */
+        struct list queue;             /* flights of callers, in the order of service */
+        struct list refreshes;         /* flights that nobody waits for */
+        struct list turn;              /* issuers::ready */
+        struct list refresh_turn;      /* issuers::refresh_ready */
+        uint64_t round;                /* of the callers' flight that was started last */
+        uint64_t served[ISSUER_TURNS]; /* the last round in which a uid had its turn; by uid */
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;

@@ -98,9 +98,9 @@ int policy_select(const struct policy *policy, const struct peer *peer,
 
         if (!peer->known)
                 return REASON_PEER_GONE;
-        if (policy->n_rules == 0) {
+        if (policy->n_rules == 0 && is_trusted(policy, peer)) {
                 *ret = &built_in;
-                return is_trusted(policy, peer) ? 0 : REASON_NOT_PERMITTED;
+                return 0;
         }
         for (size_t i = 0; i < policy->n_rules; i++) {
                 const struct rule *rule = &policy->rules[i];

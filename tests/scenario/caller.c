@@ -38,6 +38,8 @@ void caller_make_request(struct caller *caller, const struct client_settings *cl
         size = append(caller->form, size, subject_kind_parameter(wish->kind), wish->subject);
         if (wish->scope)
                 size = append(caller->form, size, "scope", TEXT(wish->scope));
+        if (wish->key)
+                size = append(caller->form, size, "client_secret", TEXT(wish->key));
         if (wish->min_ttl_s) {
                 (void)snprintf(digits, sizeof(digits), "%" PRIu64, wish->min_ttl_s);
                 size = append(caller->form, size, "min_ttl", TEXT(digits));

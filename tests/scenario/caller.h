@@ -15,6 +15,7 @@ struct wish {
         enum subject_kind kind;
         struct text subject;
         const char *scope; /* NULL: the client's default */
+        const char *key;   /* sent as client_secret; NULL: none is */
         uint64_t min_ttl_s;
         const struct caller *rejects; /* reports the token that this caller was given */
 };
@@ -22,6 +23,7 @@ struct wish {
 struct caller {
         struct waiter waiter;
         struct token_request request;
+        struct peer peer; /* as it was when it asked; the groups and the unit are the test's */
         char form[2048];
         struct subject_matter matter; /* what a token for this caller must be for */
         uint64_t asked_at_ms;
@@ -32,6 +34,7 @@ struct caller {
         bool collapsed; /* from here on: what it was answered last */
         unsigned int n_replies;
         enum reason reason;
+        const struct rule *rule;
         enum cache_status cache_status;
         enum reason detail;
         unsigned int retry_after_s;

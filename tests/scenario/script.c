@@ -195,6 +195,7 @@ struct fetch_result script_answer(char body[static SCRIPT_BODY_MAX_BYTES],
         char *out = body, *const end = body + SCRIPT_BODY_MAX_BYTES;
         uint64_t expires_at_ms = fetch->sent_at_ms + fetch->lifetime_s * 1000;
         uint64_t lifetime_s = fetch->lifetime_s;
+        const struct text granted = fetch->granted ? TEXT(fetch->granted) : fetch->matter.scope;
 
         if (fetch->retry_after)
                 result.retry_after = TEXT(fetch->retry_after);
@@ -218,8 +219,8 @@ struct fetch_result script_answer(char body[static SCRIPT_BODY_MAX_BYTES],
                         "%" PRIu64 ".%" PRIu64 "\",\"expires_in\":%" PRIu64, serial, expires_at_ms,
                         lifetime_s);
         if (fetch->ending == ENDING_TOKEN_WITH_SCOPE)
-                out += snprintf(out, (size_t)(end - out), ",\"scope\":\"%.*s\"",
-                                (int)fetch->matter.scope.size, fetch->matter.scope.bytes);
+                out += snprintf(out, (size_t)(end - out), ",\"scope\":\"%.*s\"", (int)granted.size,
+                                granted.bytes);
         out += snprintf(out, (size_t)(end - out), "}");
         result.body = (struct text){body, (size_t)(out - body)};
         return result;

@@ -57,6 +57,7 @@ struct fetch {
         uint64_t ends_at_ms; /* TIMERHEAP_NEVER: when the test says so */
         enum ending ending;
         uint64_t lifetime_s;
+        const char *granted; /* what a token with a scope is for; NULL: what was asked for */
         /* Not zero: the token has been given before, with this number and this end. */
         uint64_t repeated_serial, repeated_expires_at_ms;
         const char *retry_after; /* header fields; NULL: not there */

@@ -15,6 +15,9 @@
 #include "broker-private.h"
 #include "world.h"
 
+/* More uids than these hold nothing in any test. */
+#define HOLDERS_MAX 64
+
 struct tally {
         size_t n_flights;
         size_t n_waiters;
@@ -70,6 +73,77 @@ static void watch_issuer(const struct broker *broker, const struct issuer *issue
                 assert_true(issuer->n_in_flight > 0);
 }
 
+/* Who holds how much of something, counted by hand. */
+struct holders {
+        struct {
+                uid_t uid;
+                size_t n;
+        } all[HOLDERS_MAX];
+        size_t n;
+};
+
+static void count_holder(struct holders *holders, uid_t uid)
+{
+        size_t i = 0;
+
+        if (uid == 0)
+                return;
+        while (i < holders->n && holders->all[i].uid != uid)
+                i++;
+        assert_true(i < HOLDERS_MAX);
+        if (i == holders->n)
+                holders->all[holders->n++].uid = uid;
+        holders->all[i].n++;
+}
+
+static void watch_shares(const struct shares *shares, const struct holders *holders, size_t limit)
+{
+        assert_int_equal(shares->n_uids, holders->n);
+        for (size_t i = 0; i < holders->n; i++) {
+                assert_int_equal(shares_held(shares, holders->all[i].uid), holders->all[i].n);
+                assert_true(holders->all[i].n <= (limit < 4 ? 1 : limit / 4));
+        }
+}
+
+/* All flights, whatever their state: each is in the table or detached, and what it takes of the
+ * shares is what was given. */
+static void watch_flights(struct flights *flights)
+{
+        struct holders owners = {}, waiters = {};
+        size_t n = 0, n_in_table = 0;
+
+        list_for_each (link, &flights->all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                assert_true((flights_find(flights, flight->key) == flight) == !flight->detached);
+                n_in_table += !flight->detached;
+                n++;
+                if (flight->has_owner)
+                        count_holder(&owners, flight->owner);
+                list_for_each (waiting, &flight->waiters)
+                        count_holder(&waiters, list_entry(waiting, struct waiter, link)->peer->uid);
+        }
+        assert_int_equal(n, flights->n_flights);
+        for (size_t i = 0; i <= flights->mask; i++)
+                for (const struct flight *it = flights->buckets[i]; it; it = it->next)
+                        n_in_table--;
+        assert_int_equal(n_in_table, 0);
+        watch_shares(&flights->flight_shares, &owners, flights->max_flights);
+        watch_shares(&flights->waiter_shares, &waiters, flights->max_waiters);
+}
+
+static void watch_rounds(const struct issuer *issuer)
+{
+        uint64_t round = issuer->round;
+
+        list_for_each (link, &issuer->queue) {
+                const struct flight *flight = list_entry(link, struct flight, link);
+
+                assert_true(flight->round >= round);
+                round = flight->round;
+        }
+}
+
 static void watch_broker(const struct world *world)
 {
         const struct broker *broker = world->broker;
@@ -82,6 +156,7 @@ static void watch_broker(const struct world *world)
                 (void)watch_list(&issuer->queue, FLIGHT_QUEUED, &tally);
                 (void)watch_list(&issuer->refreshes, FLIGHT_QUEUED, &tally);
                 watch_issuer(broker, issuer, world->now_ms);
+                watch_rounds(issuer);
                 n_in_flight += issuer->n_in_flight;
         }
         for (size_t i = 0; i < WORLD_CLIENTS; i++) {
@@ -96,6 +171,9 @@ static void watch_broker(const struct world *world)
         assert_true(list_empty(&broker->starts));
         assert_true(list_empty(&broker->cancels));
         assert_true(list_empty(&broker->replies));
+        watch_flights((struct flights *)&broker->flights); /* only looked at */
+        assert_true(list_empty(&broker->purged));
+        assert_int_equal(broker->n_purges, world->n_purging);
         assert_int_equal(tally.n_flights, broker->flights.n_flights);
         assert_int_equal(tally.n_waiters, broker->flights.n_waiters);
         assert_int_equal(tally.n_waiters, broker->deadlines.n);
@@ -130,6 +208,6 @@ void world_check(struct world *world)
         assert_true(c.entries <= s->max_entries);
         assert_true(c.memory_bytes <= s->max_memory_bytes);
         assert_true(c.memories <= s->max_memories);
-        assert_int_equal(broker_is_idle(world->broker), c.flights == 0);
+        assert_int_equal(broker_is_idle(world->broker), c.flights == 0 && world->n_purging == 0);
         watch_broker(world);
 }

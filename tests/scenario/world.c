@@ -102,6 +102,7 @@ void world_end(struct world *world)
         assert_int_equal(counters.in_flight, 0);
         assert_int_equal(world->n_waiting, 0);
         assert_int_equal(world->n_fetches, 0);
+        assert_int_equal(world->n_purging, 0);
         assert_true(broker_is_idle(world->broker));
         broker_free(world->broker);
         world->broker = NULL;
@@ -125,7 +126,7 @@ static void take_token(struct world *world, struct caller *caller, const struct 
         assert_int_equal(caller->expires_at_ms, token->expires_at_ms);
         assert_true(world->now_ms + 1000 <= caller->expires_at_ms);
         assert_int_equal(reply->expires_in_s, (caller->expires_at_ms - world->now_ms) / 1000);
-        assert_true(text_equal(reply->scope, caller->matter.scope));
+        assert_true(scope_includes(reply->scope, caller->matter.scope));
         assert_true(caller->serial > 0 && caller->serial <= world->serial);
         if (caller->rejects && caller->serial == caller->rejected_serial)
                 assert_int_equal(reply->detail, REASON_REPEATED_TOKEN);
@@ -142,6 +143,35 @@ static void check_retry_after(const struct reply *reply)
                 (info->status >= 429 && reply->retry_after_s >= 1 && reply->retry_after_s <= 300));
 }
 
+static size_t client_of(const struct world *world, struct text client_id)
+{
+        for (size_t i = 0; i < WORLD_CLIENTS; i++)
+                if (text_equal(client_id, TEXT(world->clients[i].client_id)))
+                        return i;
+        fail_msg("there is no such client_id");
+        return 0;
+}
+
+/* Rights are those of the rules of this moment, whenever it was that the caller asked. */
+static void check_rights(const struct world *world, const struct caller *caller,
+                         const struct reply *reply)
+{
+        const struct rule *rule = NULL;
+        int r;
+
+        r = policy_select(broker_policy(world->broker), &caller->peer, &caller->request.keys,
+                          &rule);
+        assert_ptr_equal(reply->rule, r ? NULL : rule);
+        if (reply->reason)
+                return;
+        assert_int_equal(r, 0);
+        assert_int_equal(policy_check_client(rule, client_of(world, caller->matter.client_id)), 0);
+        assert_int_equal(policy_check_subject(rule, caller->matter.kind, caller->matter.subject),
+                         0);
+        assert_int_equal(policy_check_scope(rule, caller->matter.scope), 0);
+        assert_int_equal(policy_check_scope(rule, reply->scope), 0);
+}
+
 static void take_reply(struct world *world, struct caller *caller, struct reply *reply)
 {
         caller->n_replies++;
@@ -153,6 +183,8 @@ static void take_reply(struct world *world, struct caller *caller, struct reply 
         caller->collapsed = reply->collapsed;
         caller->detail = reply->detail;
         caller->retry_after_s = reply->retry_after_s;
+        caller->rule = reply->rule;
+        check_rights(world, caller, reply);
         if (reply->reason == REASON_NONE) {
                 take_token(world, caller, reply);
         } else {
@@ -184,25 +216,12 @@ static void take_command_reply(struct world *world, struct waiter *waiter)
         memset(waiter, 0xa5, sizeof(*waiter));
 }
 
-static const struct client_settings *client_of(const struct world *world, struct text client_id,
-                                               size_t *ret_index)
-{
-        for (size_t i = 0; i < WORLD_CLIENTS; i++) {
-                if (text_equal(client_id, TEXT(world->clients[i].client_id))) {
-                        *ret_index = i;
-                        return &world->clients[i];
-                }
-        }
-        fail_msg("the issuer was sent an unknown client_id");
-        return NULL;
-}
-
 static void check_fetch(struct world *world, const struct fetch *fetch, const char *client_name)
 {
         const struct client_settings *client;
-        size_t index = 0, n_at_url = 0;
+        size_t n_at_url = 0;
 
-        client = client_of(world, fetch->matter.client_id, &index);
+        client = &world->clients[client_of(world, fetch->matter.client_id)];
         assert_string_equal(client_name, client->name);
         assert_string_equal(
                 fetch->url,
@@ -213,7 +232,8 @@ static void check_fetch(struct world *world, const struct fetch *fetch, const ch
 
                 if (other == fetch)
                         continue;
-                assert_false(script_same_matter(&fetch->matter, &other->matter));
+                if (!fetch->flight->detached && !other->flight->detached)
+                        assert_false(script_same_matter(&fetch->matter, &other->matter));
                 n_at_url += strcmp(fetch->url, other->url) == 0;
         }
         assert_true(n_at_url < world->settings.max_in_flight);
@@ -317,6 +337,14 @@ static void take_note(struct world *world, const struct note *note)
         world->last_note = *note;
 }
 
+static void take_purged(struct world *world, struct purge *purge)
+{
+        assert_true(list_empty(&purge->link));
+        assert_true(world->n_purging > 0);
+        world->n_purging--;
+        world->last_purge = purge;
+}
+
 /* Does all that the broker wants done, unless the loop is busy. */
 static void drain(struct world *world)
 {
@@ -331,6 +359,7 @@ static void drain(struct world *world)
                 case COMMAND_NOTE: take_note(world, &command.note); break;
                 case COMMAND_CANCEL: take_cancel(world, command.flight); break;
                 case COMMAND_REPLY: take_command_reply(world, command.waiter); break;
+                case COMMAND_PURGED: take_purged(world, command.purge); break;
                 }
         }
         world_check(world);
@@ -347,7 +376,8 @@ void world_ask(struct world *world, struct caller *caller, struct wish wish)
         caller->n_replies = 0;
         caller->hung_up = false;
         caller->waiter = (struct waiter){};
-        r = broker_ask(world->broker, &caller->request, &world->peer, world->now_ms,
+        caller->peer = world->peer;
+        r = broker_ask(world->broker, &caller->request, &caller->peer, world->now_ms,
                        &caller->waiter, &reply);
         if (r == BROKER_E_WAIT) {
                 caller->waits = true;
@@ -364,6 +394,24 @@ void world_ask(struct world *world, struct caller *caller, struct wish wish)
 void world_ask_user(struct world *world, struct caller *caller, const char *username)
 {
         world_ask(world, caller, (struct wish){.subject = TEXT(username)});
+}
+
+void world_set_policy(struct world *world, const struct policy *policy)
+{
+        assert_int_equal(broker_set_policy(world->broker, policy, world->now_ms), 0);
+        assert_ptr_equal(broker_policy(world->broker), policy);
+        drain(world);
+}
+
+bool world_purge(struct world *world, const struct filter *filter, struct purge *purge)
+{
+        int r;
+
+        r = broker_purge(world->broker, filter, world->now_ms, purge);
+        assert_true(r == 0 || r == BROKER_E_WAIT);
+        world->n_purging += r == BROKER_E_WAIT;
+        drain(world);
+        return r == BROKER_E_WAIT;
 }
 
 void world_turn(struct world *world)

@@ -5,8 +5,9 @@
  * The core in a world of its own: a clock that moves when told, callers, and the scripted issuer.
  * After every step the world checks what must hold whatever happens: counters add up, each waiter
  * is answered exactly once and in time (who could have the old token, within 2 s), no token goes to
- * anybody it was not fetched for, past its end, or back to whoever reported it, no grant is fetched
- * twice at the same time, no limit is exceeded, and nothing that may start waits.
+ * anybody it was not fetched for, or whom the rules of that moment do not give all that it can do,
+ * past its end, or back to whoever reported it, no grant is fetched twice at the same time (but for
+ * what was purged), no limit is exceeded, and nothing that may start waits.
  *
  * Whatever fails, fails the cmocka test that runs. Nothing here allocates, so that a test can make
  * allocations of the core fail.
@@ -45,7 +46,7 @@ struct world {
         struct client_settings clients[WORLD_CLIENTS];
         struct settings settings; /* to be changed before world_start() */
         struct policy policy;     /* the same; without rules, for the daemon's own user 990 */
-        struct peer peer;
+        struct peer peer;         /* who asks next */
         struct broker *broker;
         bool tick_first; /* where a timer and an answer come in the same millisecond */
         bool late;       /* the machine slept: deadlines may have been overrun */
@@ -73,6 +74,8 @@ struct world {
         uint64_t n_old_at_once; /* callers who got the old token without waiting */
         uint64_t serial;        /* of the last token minted */
         size_t n_waiting;
+        size_t n_purging;               /* purges that the broker holds */
+        const struct purge *last_purge; /* the one that was done last */
 
         /* Called for each new fetch, to set its end; by default it is held, and brings a token
          * that lives an hour. */
@@ -95,6 +98,12 @@ void world_ask(struct world *world, struct caller *caller, struct wish wish);
 
 /* The portal asks on behalf of a user with the default scope. */
 void world_ask_user(struct world *world, struct caller *caller, const char *username);
+
+/* From now on these rules decide, which must outlive the world or the next such call. */
+void world_set_policy(struct world *world, const struct policy *policy);
+
+/* Purges what matches; whether it goes on for some turns. `purge` is the world's meanwhile. */
+bool world_purge(struct world *world, const struct filter *filter, struct purge *purge);
 
 /* Lets time pass, doing what comes due when it comes due. */
 void world_advance(struct world *world, uint64_t ms);

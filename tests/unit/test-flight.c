@@ -6,6 +6,8 @@
 
 #include "helpers.h"
 
+#define ROOT 0
+
 static struct flight *new_flight(struct flights *flights, unsigned int number)
 {
         struct flight *flight = NULL;
@@ -15,6 +17,15 @@ static struct flight *new_flight(struct flights *flights, unsigned int number)
                                     AUDIENCE_CUSTOMER),
                          0);
         return flight;
+}
+
+static void join(struct flights *flights, struct flight *flight, struct waiter *waiter)
+{
+        static const struct peer root = {.known = true, .uid = ROOT};
+
+        if (!waiter->peer)
+                waiter->peer = &root;
+        flight_join(flights, flight, waiter);
 }
 
 static struct flight *find(struct flights *flights, unsigned int number)
@@ -125,8 +136,8 @@ static void waiters_keep_their_order_and_are_counted(void **state)
         a = new_flight(&flights, 1);
         b = new_flight(&flights, 2);
         for (size_t k = 0; k < 3; k++)
-                flight_join(&flights, a, &waiters[k]);
-        flight_join(&flights, b, &waiters[3]);
+                join(&flights, a, &waiters[k]);
+        join(&flights, b, &waiters[3]);
         assert_int_equal(a->n_waiters, 3);
         assert_int_equal(b->n_waiters, 1);
         assert_int_equal(flights.n_waiters, 4);
@@ -170,16 +181,16 @@ static void new_flights_are_admitted_up_to_the_cap(void **state)
         (void)state;
         assert_int_equal(flights_init(&flights, CAP, 100, 100), 0);
         for (unsigned int i = 0; i < CAP; i++) {
-                assert_int_equal(flights_admit(&flights, NULL), 0);
+                assert_int_equal(flights_admit(&flights, NULL, ROOT), 0);
                 all[i] = new_flight(&flights, i);
         }
         assert_counters(&flights, 0, 0, 0);
-        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
-        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), REASON_FLIGHTS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), REASON_FLIGHTS_FULL);
         assert_counters(&flights, 0, 0, 2);
-        assert_int_equal(flights_admit(&flights, all[0]), 0); /* joining is not flying */
+        assert_int_equal(flights_admit(&flights, all[0], ROOT), 0); /* joining is not flying */
         flight_free(&flights, all[3]);
-        assert_int_equal(flights_admit(&flights, NULL), 0);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), 0);
         all[3] = new_flight(&flights, 3);
         for (int i = 0; i < CAP; i++)
                 flight_free(&flights, all[i]);
@@ -198,15 +209,15 @@ static void waiters_are_admitted_up_to_the_cap_of_their_flight(void **state)
         flight = new_flight(&flights, 1);
         other = new_flight(&flights, 2);
         for (int i = 0; i < CAP; i++) {
-                assert_int_equal(flights_admit(&flights, flight), 0);
-                flight_join(&flights, flight, &waiters[i]);
+                assert_int_equal(flights_admit(&flights, flight, ROOT), 0);
+                join(&flights, flight, &waiters[i]);
         }
-        assert_int_equal(flights_admit(&flights, flight), REASON_FLIGHT_FULL);
+        assert_int_equal(flights_admit(&flights, flight, ROOT), REASON_FLIGHT_FULL);
         assert_counters(&flights, 0, 1, 0);
-        assert_int_equal(flights_admit(&flights, other), 0);
-        assert_int_equal(flights_admit(&flights, NULL), 0);
+        assert_int_equal(flights_admit(&flights, other, ROOT), 0);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), 0);
         flight_leave(&flights, &waiters[0]);
-        assert_int_equal(flights_admit(&flights, flight), 0);
+        assert_int_equal(flights_admit(&flights, flight, ROOT), 0);
         for (int i = 1; i < CAP; i++)
                 flight_leave(&flights, &waiters[i]);
         flight_free(&flights, flight);
@@ -226,15 +237,15 @@ static void waiters_are_admitted_up_to_the_cap_of_all_flights(void **state)
         for (unsigned int i = 0; i < 3; i++)
                 all[i] = new_flight(&flights, i);
         for (int i = 0; i < CAP; i++) {
-                assert_int_equal(flights_admit(&flights, all[i % 3]), 0);
-                flight_join(&flights, all[i % 3], &waiters[i]);
+                assert_int_equal(flights_admit(&flights, all[i % 3], ROOT), 0);
+                join(&flights, all[i % 3], &waiters[i]);
         }
         for (int i = 0; i < 3; i++)
-                assert_int_equal(flights_admit(&flights, all[i]), REASON_WAITERS_FULL);
-        assert_int_equal(flights_admit(&flights, NULL), REASON_WAITERS_FULL);
+                assert_int_equal(flights_admit(&flights, all[i], ROOT), REASON_WAITERS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), REASON_WAITERS_FULL);
         assert_counters(&flights, 4, 0, 0);
         flight_leave(&flights, &waiters[4]);
-        assert_int_equal(flights_admit(&flights, all[0]), 0);
+        assert_int_equal(flights_admit(&flights, all[0], ROOT), 0);
         for (int i = 0; i < CAP; i++)
                 if (waiters[i].flight)
                         flight_leave(&flights, &waiters[i]);
@@ -259,7 +270,7 @@ static void a_flight_knows_when_the_last_of_its_callers_gives_up(void **state)
         assert_int_equal(flight->latest_ms, 0);
         for (size_t i = 0; i < N_OF(waiters); i++) {
                 waiters[i].gives_up_at_ms = give_up_ms[i];
-                flight_join(&flights, flight, &waiters[i]);
+                join(&flights, flight, &waiters[i]);
                 assert_true(flight->had_waiter);
                 assert_int_equal(flight->latest_ms, latest_ms[i]);
         }
@@ -285,7 +296,7 @@ static void refreshes_leave_a_quarter_of_the_flights_to_callers(void **state)
                 assert_int_equal(flights_init(&flights, cases[i].cap, 10, 10), 0);
                 for (unsigned int n = 0; n < cases[i].cap; n++) {
                         assert_int_equal(flights_admit_refresh(&flights), n < cases[i].refreshes);
-                        assert_int_equal(flights_admit(&flights, NULL), 0);
+                        assert_int_equal(flights_admit(&flights, NULL, ROOT), 0);
                         all[n] = new_flight(&flights, n);
                 }
                 assert_false(flights_admit_refresh(&flights));
@@ -301,7 +312,7 @@ static void a_cap_of_nothing_admits_nobody(void **state)
 
         (void)state;
         assert_int_equal(flights_init(&flights, 0, 1, 1), 0);
-        assert_int_equal(flights_admit(&flights, NULL), REASON_FLIGHTS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL, ROOT), REASON_FLIGHTS_FULL);
         assert_null(find(&flights, 1));
         flights_deinit(&flights);
 }
