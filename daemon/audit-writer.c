@@ -115,12 +115,13 @@ int audit_writer_new(struct audit_writer **ret, struct audit_queue *queue,
 
         writer = calloc(1, sizeof(*writer));
         work = calloc(1, sizeof(*work));
+        if (work)
+                work->sink.fd = -1;
         if (!writer || !work) {
                 r = -ENOMEM;
                 goto fail;
         }
         writer->queue = queue;
-        work->sink.fd = -1;
         work->queue = audit_queue_ref(queue);
         r = audit_sink_open(&work->sink, config, journal);
         if (r)
