@@ -7,7 +7,8 @@
  * refusals, to a thread that writes them.
  *
  * Repeated hits fold into one counted record per caller, subject and minute (audit.fold), and so do
- * refusals beyond the first AUDIT_REFUSALS_EACH per uid, reason and minute.
+ * refusals beyond the first AUDIT_REFUSALS_EACH per uid, reason and minute. With audit.required
+ * nothing is folded.
  */
 
 #include <stdbool.h>
@@ -17,7 +18,7 @@
 #include "../lib/reply.h"
 #include "config.h"
 
-/* Refusals of one uid for one reason that are recorded one by one within a minute. */
+/* Refusals of one uid for one reason that are recorded one by one within a window. */
 #define AUDIT_REFUSALS_EACH 10
 
 enum audit_action {
@@ -26,7 +27,8 @@ enum audit_action {
         AUDIT_ACTION_PURGE, /* entries were purged, `count` of them */
 };
 
-/* What was decided, and about whom. All pointers are borrowed for the call. */
+/* What was decided, and about whom. All pointers are borrowed for the call. Texts without bytes
+ * (NULL) are recorded as not known, empty ones as empty. */
 struct audit_decision {
         enum audit_action action;
         enum reason reason;  /* REASON_NONE: the token goes out, or the action was carried out */
@@ -41,13 +43,13 @@ struct audit_decision {
         enum subject_kind subject_kind;
         struct text subject; /* whatever was sent: it may be no UTF-8 */
         struct text scope;   /* the same */
-        uint64_t count;
+        uint64_t count;      /* of entries; for a token it does not matter */
 };
 
 struct audit_counters {
         uint64_t grants;           /* records queued */
         uint64_t refusals;         /* the same */
-        uint64_t folded;           /* decisions that went into the count of a record */
+        uint64_t folded;           /* decisions that went into the count of another's record */
         uint64_t dropped_grants;   /* records for which there was no room, */
         uint64_t dropped_refusals; /* or that could not be written at the end */
         uint64_t withheld;         /* tokens that were not handed out for want of room */
@@ -65,16 +67,24 @@ enum {
  * 0, AUDIT_E_FAILED, -ENOMEM or -errno. */
 int audit_new(struct audit **ret, const struct audit_config *config);
 
-/* Records what is folded, and waits for the writer, a second at most. Takes NULL. */
+/* Records what is folded, and waits for the writer, a second at most; says in the log how many
+ * records were not written. Takes NULL. */
 void audit_free(struct audit *audit);
 
+/* The same with the journal's socket at `journal`; for tests. */
+int audit_new_with_journal(struct audit **ret, const struct audit_config *config,
+                           const char *journal);
+
 /* Records a decision; `wall_ms` is the time of day since 1970. 0, or AUDIT_E_FULL, which is
- * possible only where a token would go out. */
+ * possible only where a token would go out; then REASON_AUDIT_FULL is to be answered, and has been
+ * recorded as far as there is room. */
 int audit_decide(struct audit *audit, const struct audit_decision *decision, uint64_t now_ms,
                  int64_t wall_ms);
 
 /* Records what was folded long enough, and says in the log what was dropped. */
 void audit_tick(struct audit *audit, uint64_t now_ms, int64_t wall_ms);
+
+/* When to do that next; TIMERHEAP_NEVER: not before a decision. May come nearer with any call. */
 uint64_t audit_next_tick_ms(const struct audit *audit);
 
 void audit_get_counters(const struct audit *audit, struct audit_counters *ret);

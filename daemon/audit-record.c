@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Texts are copied as they came, cut at a limit; making them fit to be printed is the writer's
+ * work, which has the time. A digest is worked out here, for two reasons: a subject that is not to
+ * be written in clear does not wait in a queue in clear, and the writer needs no key.
+ */
+
+#include "audit-record.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "../lib/error.h"
+
+#define KEY_BYTES    32 /* of one that is made up */
+#define SHA256_BYTES 32
+
+static int hmac(const struct audit_naming *naming, const void *bytes, size_t size,
+                uint8_t ret[static SHA256_BYTES])
+{
+        unsigned int ret_size;
+
+        assert(naming->key.size > 0 && naming->key.size <= INT32_MAX);
+        if (!HMAC(EVP_sha256(), naming->key.bytes, (int)naming->key.size, bytes, size, ret,
+                  &ret_size))
+                return error_trace(-ENOMEM);
+        return 0;
+}
+
+int audit_naming_init(struct audit_naming *naming, const struct audit_config *config)
+{
+        uint8_t bytes[SHA256_BYTES];
+        int r;
+
+        *naming = (struct audit_naming){.subjects = config->subjects};
+        if (config->key.size > 0) {
+                r = secret_assign(&naming->key, config->key.bytes, config->key.size);
+        } else {
+                r = getrandom(bytes, KEY_BYTES, 0) == KEY_BYTES ? 0 : -errno;
+                if (r == 0)
+                        r = secret_assign(&naming->key, bytes, KEY_BYTES);
+                secret_wipe(bytes, sizeof(bytes));
+        }
+        /* libcrypto reads its configuration at the first use: now, not at the first request. */
+        if (r == 0)
+                r = hmac(naming, "", 0, bytes);
+        if (r)
+                audit_naming_deinit(naming);
+        return error_trace(r);
+}
+
+void audit_naming_deinit(struct audit_naming *naming)
+{
+        secret_deinit(&naming->key);
+}
+
+int audit_naming_label(const struct audit_naming *naming, struct token *token)
+{
+        const struct text value = token_value(token);
+        uint8_t digest[SHA256_BYTES];
+        int r;
+
+        if (token->label != 0)
+                return 0;
+        r = hmac(naming, value.bytes, value.size, digest);
+        if (r)
+                return error_trace(r);
+        for (size_t i = 0; i < sizeof(token->label); i++)
+                token->label = token->label << 8 | digest[i];
+        if (token->label == 0)
+                token->label = 1;
+        return 0;
+}
+
+enum audit_outcome audit_outcome_of(enum reason reason)
+{
+        if (reason == REASON_NONE)
+                return AUDIT_GRANTED;
+        return reason_info(reason)->status >= 500 ? AUDIT_FAILED : AUDIT_REFUSED;
+}
+
+enum audit_lane audit_lane_of(enum reason reason)
+{
+        return reason == REASON_NONE ? AUDIT_LANE_GRANTS : AUDIT_LANE_REFUSALS;
+}
+
+static struct text text_of(const char *string)
+{
+        return string ? TEXT(string) : (struct text){};
+}
+
+/* Not in the middle of a character, if it is one. */
+static struct text cut(struct text text, size_t max, bool *was_cut)
+{
+        if (text.size <= max)
+                return text;
+        *was_cut = true;
+        text.size = max;
+        for (int i = 0; i < 3 && ((uint8_t)text.bytes[text.size] & 0xc0) == 0x80; i++)
+                text.size--;
+        return text;
+}
+
+/* Copies `text` to `*at`, which moves on. */
+static struct text keep(char **at, struct text text)
+{
+        const struct text kept = {*at, text.size};
+
+        if (!text.bytes)
+                return text;
+        if (text.size > 0)
+                memcpy(*at, text.bytes, text.size);
+        *at += text.size;
+        return kept;
+}
+
+static int digest_subject(const struct audit_naming *naming, const struct audit_decision *decision,
+                          char ret[static AUDIT_DIGEST_DIGITS + 1])
+{
+        static const char digits[] = "0123456789abcdef";
+        const struct text kind = TEXT(subject_kind_name(decision->subject_kind));
+        const size_t size = kind.size + 1 + decision->subject.size;
+        uint8_t digest[SHA256_BYTES];
+        char *whole;
+        int r;
+
+        whole = malloc(size);
+        if (!whole)
+                return error_trace(-ENOMEM);
+        memcpy(whole, kind.bytes, kind.size);
+        whole[kind.size] = ':';
+        if (decision->subject.size > 0)
+                memcpy(whole + kind.size + 1, decision->subject.bytes, decision->subject.size);
+        r = hmac(naming, whole, size, digest);
+        secret_wipe(whole, size);
+        free(whole);
+        if (r)
+                return error_trace(r);
+        for (size_t i = 0; i < AUDIT_DIGEST_DIGITS; i++)
+                ret[i] = digits[digest[i / 2] >> (i % 2 ? 0 : 4) & 0xf];
+        ret[AUDIT_DIGEST_DIGITS] = '\0';
+        return 0;
+}
+
+static void fill(struct audit_record *record, const struct audit_decision *decision)
+{
+        const struct peer *peer = decision->peer;
+        const bool has_token = decision->reason == REASON_NONE && decision->token;
+        const bool is_token = decision->action == AUDIT_ACTION_TOKEN;
+
+        record->outcome = audit_outcome_of(decision->reason);
+        record->lane = audit_lane_of(decision->reason);
+        record->action = decision->action;
+        record->reason = decision->reason ? decision->reason : decision->detail;
+        record->count = is_token || decision->reason ? 1 : decision->count;
+        record->fingerprint = has_token ? decision->token->label : 0;
+        record->cache_status = decision->cache_status;
+        record->has_cache_status = has_token;
+        record->collapsed = has_token && decision->collapsed;
+        record->has_uid = peer && peer->known;
+        record->uid = record->has_uid ? peer->uid : 0;
+        record->pid = record->has_uid && !peer->tcp ? peer->pid : 0;
+        record->has_subject = decision->has_subject;
+        record->subject_kind = decision->subject_kind;
+}
+
+int audit_record_new(struct audit_record **ret, const struct audit_decision *decision,
+                     const struct audit_naming *naming, int64_t wall_ms)
+{
+        const bool digests = naming->subjects == AUDIT_SUBJECTS_DIGEST;
+        const bool has_unit = decision->peer && decision->peer->known && !decision->peer->tcp;
+        bool was_cut = false;
+        const struct text rule = cut(text_of(decision->rule), AUDIT_NAME_MAX_BYTES, &was_cut);
+        const struct text unit = cut(text_of(has_unit ? decision->peer->unit : NULL),
+                                     AUDIT_NAME_MAX_BYTES, &was_cut);
+        const struct text client = cut(text_of(decision->client), AUDIT_NAME_MAX_BYTES, &was_cut);
+        const struct text scope = cut(decision->scope, AUDIT_SCOPE_MAX_BYTES, &was_cut);
+        struct text subject = {};
+        struct audit_record *record;
+        char *at;
+        int r = 0;
+
+        if (decision->has_subject && !digests)
+                subject = cut(decision->subject, AUDIT_SUBJECT_MAX_BYTES, &was_cut);
+        record = malloc(sizeof(*record) + rule.size + unit.size + client.size + subject.size +
+                        scope.size);
+        if (!record)
+                return error_trace(-ENOMEM);
+        *record = (struct audit_record){.wall_ms = wall_ms, .cut = was_cut};
+        fill(record, decision);
+        at = record->bytes;
+        record->rule = keep(&at, rule);
+        record->unit = keep(&at, unit);
+        record->client = keep(&at, client);
+        record->subject = keep(&at, subject);
+        record->scope = keep(&at, scope);
+        if (decision->has_subject && digests)
+                r = digest_subject(naming, decision, record->subject_digest);
+        if (r) {
+                audit_record_free(record);
+                return error_trace(r);
+        }
+        *ret = record;
+        return 0;
+}
+
+int audit_record_new_dropped(struct audit_record **ret, enum audit_lane lane, uint64_t count,
+                             int64_t since_wall_ms, int64_t wall_ms)
+{
+        struct audit_record *record;
+
+        record = malloc(sizeof(*record));
+        if (!record)
+                return error_trace(-ENOMEM);
+        *record = (struct audit_record){
+                .outcome = AUDIT_DROPPED,
+                .lane = lane,
+                .count = count,
+                .since_wall_ms = since_wall_ms,
+                .wall_ms = wall_ms,
+        };
+        *ret = record;
+        return 0;
+}
+
+void audit_record_free(struct audit_record *record)
+{
+        free(record);
+}
