@@ -292,15 +292,31 @@ def libconfig(value):
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def become(user):
+    """What to put before a command so that root runs it as somebody else."""
+    ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    return ("setpriv", *ids, "--pdeathsig=KILL")
+
+
 class Daemon(Program):
     """An egain-tokend, its configuration and its directory.
 
     It listens on a Unix socket and on both loopback addresses. `settings` are merged into the
     configuration by section: Daemon(issuer, limits={"max_flights": 3}, request_timeout="1s").
-    `urls` gives a client other token URLs: {name: {"user_token_url": …}}.
+    `urls` gives a client other token URLs: {name: {"user_token_url": …}}. With a `user` (an entry of
+    the passwd database) it runs as him, and its files are his; needs root.
     """
 
-    def __init__(self, issuer=None, clients=CLIENTS, urls=None, env=None, prefix=(), **settings):
+    def __init__(
+        self,
+        issuer=None,
+        clients=CLIENTS,
+        urls=None,
+        env=None,
+        prefix=(),
+        user=None,
+        **settings,
+    ):
         super().__init__()
         self.directory = scratch_directory()
         self.path = self.directory / "egain-tokend.conf"
@@ -310,7 +326,8 @@ class Daemon(Program):
         self.tcp6 = ("::1", self.port)
         self.forbidden = {client.secret for client in clients}
         self._env = environment(**(env or {}))
-        self._prefix = prefix
+        self._prefix = [*prefix, *(become(user) if user else ())]
+        self._user = user
         self.settings = {
             "listen": [{"unix": self.unix, "mode": "0666"}, {"tcp": f"localhost:{self.port}"}],
             "clients": [
@@ -351,6 +368,9 @@ class Daemon(Program):
         self.path.touch(0o600)
         lines = [f"{name} = {libconfig(value)};" for name, value in self.settings.items()]
         self.path.write_text("\n".join(lines) + "\n")
+        if self._user:
+            for path in (self.directory, *self.directory.iterdir()):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
         self.spawn(
             [*self._prefix, TOKEND, "--config", self.path], env=self._env, cwd=self.directory
         )

@@ -109,6 +109,13 @@ class Connection:
         self.ended = False
         self.tag = None  # for drive(): what is being waited for
 
+    @classmethod
+    def of(cls, connected):
+        """The same of a socket that is connected already."""
+        self = cls.__new__(cls)
+        self.socket, self.buffer, self.ended, self.tag = connected, bytearray(), False, None
+        return self
+
     def __enter__(self):
         return self
 

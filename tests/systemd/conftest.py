@@ -27,6 +27,12 @@ def machine():
         booted.stop()
 
 
+@pytest.fixture(scope="session")
+def svc(machine):
+    """The uid of a user with a supplementary group, callers."""
+    return machine.add_user("svc", "callers")[0]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

@@ -207,8 +207,25 @@ class Machine:
     def stop_unit(self, *units):
         self.run("systemctl", "stop", *units)
 
+    def ask(self, unit, address, request=b"", instance=None, **properties):
+        """A oneshot service connects to an address, sends the request, and gets this answer."""
+        question, answer = "/run/questions", "/run/answers"
+        started = instance or unit
+        self.write(f"{question}/{started}", request)
+        self.run("mkdir", "-p", answer)
+        self.unit(
+            unit,
+            f"{PROBE} ask {address}",
+            Type="oneshot",
+            StandardInput=f"file:{question}/%n",
+            StandardOutput=f"truncate:{answer}/%n",
+            **properties,
+        )
+        self.start(started)
+        return self.path(f"{answer}/{started}").read_bytes()
+
     def add_user(self, name, *groups):
-        """A user with a primary group of its own; its uid and gid."""
+        """A user with a primary group of its own and supplementary ones; its uid and gid."""
         for group in groups:
             self.run("groupadd", "--system", "--force", group)
         more = ["--groups", ",".join(groups)] if groups else []

@@ -29,12 +29,6 @@ def probe(machine, request):
     assert "Sanitizer" not in machine.journal("--unit=probe.service")
 
 
-@pytest.fixture(scope="module")
-def svc(machine):
-    """The uid of a user with a supplementary group."""
-    return machine.add_user("svc", "callers")[0]
-
-
 class Seen:
     """What the probe saw of one connection."""
 
@@ -49,18 +43,8 @@ class Seen:
 
 
 def asks(machine, unit, instance=None, address=SOCKET, **properties):
-    """Lets a oneshot service ask the probe; what it was told."""
-    machine.run("mkdir", "-p", "/run/results")
-    machine.unit(
-        unit,
-        f"{PROBE} ask {address}",
-        Type="oneshot",
-        StandardOutput="truncate:/run/results/%n",
-        **properties,
-    )
-    started = instance or unit
-    machine.start(started)
-    return Seen(machine.path(f"/run/results/{started}").read_text())
+    """Lets a service ask the probe; what it was told."""
+    return Seen(machine.ask(unit, address, instance=instance, **properties).decode())
 
 
 def test_two_services_of_one_user(machine, probe, svc):
@@ -92,14 +76,15 @@ def test_a_service_in_a_slice_of_its_own(machine, probe, svc):
 
 def test_a_process_forked_by_a_service(machine, probe, svc):
     """Whichever process of a unit asks, and whoever it has become."""
+    machine.run("mkdir", "-p", "/run/answers")
     machine.unit(
         "forking.service",
         f"/bin/sh -c '(setpriv --reuid=svc --clear-groups {PROBE} ask {SOCKET} & wait)'",
         Type="oneshot",
-        StandardOutput="truncate:/run/results/%n",
+        StandardOutput="truncate:/run/answers/%n",
     )
     machine.start("forking.service")
-    seen = Seen(machine.path("/run/results/forking.service").read_text())
+    seen = Seen(machine.path("/run/answers/forking.service").read_text())
     assert (seen.unit, seen.uid) == ("forking.service", svc)
 
 

@@ -118,6 +118,28 @@ static void basic_and_client_id_may_both_be_there_if_they_mean_the_same(void **s
         assert_refuses(&single, "nobody", "crm", "crm", REASON_AMBIGUOUS_CLIENT);
 }
 
+static void a_client_is_found_by_either_of_its_names_and_no_other(void **state)
+{
+        size_t index = 77;
+
+        (void)state;
+        assert_int_equal(client_find(&several, TEXT("crm"), &index), 0);
+        assert_int_equal(index, 0);
+        assert_int_equal(client_find(&several, TEXT("id+1"), &index), 0);
+        assert_int_equal(index, 1);
+        assert_int_equal(client_find(&several, TEXT("100%"), &index), 0);
+        assert_int_equal(index, 2);
+        assert_int_equal(client_find(&several, TEXT("2"), &index), 0);
+        assert_int_equal(index, 2);
+        assert_int_equal(client_find(&several, TEXT("nobody"), &index), REASON_UNKNOWN_CLIENT);
+        assert_int_equal(client_find(&several, TEXT(""), &index), REASON_UNKNOWN_CLIENT);
+        assert_int_equal(client_find(&several, BYTES("crm\0"), &index), REASON_UNKNOWN_CLIENT);
+        assert_int_equal(client_find(&single, TEXT("2"), &index), REASON_UNKNOWN_CLIENT);
+        assert_int_equal(client_find(&(struct settings){}, TEXT("crm"), &index),
+                         REASON_UNKNOWN_CLIENT);
+        assert_int_equal(index, 2);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -127,6 +149,7 @@ int main(void)
                 cmocka_unit_test(a_nul_behind_a_name_makes_it_unknown),
                 cmocka_unit_test(basic_is_compared_decoded_and_raw),
                 cmocka_unit_test(basic_and_client_id_may_both_be_there_if_they_mean_the_same),
+                cmocka_unit_test(a_client_is_found_by_either_of_its_names_and_no_other),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

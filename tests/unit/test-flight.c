@@ -306,6 +306,149 @@ static void refreshes_leave_a_quarter_of_the_flights_to_callers(void **state)
         }
 }
 
+static void assert_held(const struct flights *flights, uid_t uid, size_t n_flights,
+                        size_t n_waiters)
+{
+        assert_int_equal(shares_held(&flights->flight_shares, uid), n_flights);
+        assert_int_equal(shares_held(&flights->waiter_shares, uid), n_waiters);
+}
+
+static void a_uid_begins_a_quarter_of_the_flights_and_joins_as_before(void **state)
+{
+        static const struct peer peer = {.known = true, .uid = 1001};
+        struct waiter waiters[3] = {{.peer = &peer}, {.peer = &peer}, {.peer = &peer}};
+        struct flights flights;
+        struct flight *all[2], *root;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 8, 100, 100), 0);
+        for (unsigned int i = 0; i < 2; i++) {
+                assert_int_equal(flights_admit(&flights, NULL, 1001), 0);
+                all[i] = new_flight(&flights, i);
+                flight_own(all[i], 1001);
+                join(&flights, all[i], &waiters[i]);
+        }
+        assert_held(&flights, 1001, 2, 2);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), REASON_UID_FLIGHTS_FULL);
+        assert_held(&flights, 1001, 2, 2); /* what was taken of the other went back */
+        assert_int_equal(flights.flight_shares.refused, 1);
+        assert_int_equal(flights.waiter_shares.refused, 0);
+        assert_counters(&flights, 0, 0, 0);
+        assert_int_equal(flights_admit(&flights, all[0], 1001), 0);
+        join(&flights, all[0], &waiters[2]);
+        assert_held(&flights, 1001, 2, 3);
+        assert_int_equal(flights_admit(&flights, NULL, 1002), 0);
+        flights_dismiss(&flights, NULL, 1002);
+        for (unsigned int i = 2; i < 8; i++)
+                assert_int_equal(flights_admit(&flights, NULL, ROOT), 0);
+        root = new_flight(&flights, 9);
+
+        /* A flight keeps its owner's place when its owner has gone, and gives it back at its end.
+         */
+        for (int i = 0; i < 3; i++)
+                flight_leave(&flights, &waiters[i]);
+        assert_held(&flights, 1001, 2, 0);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), REASON_UID_FLIGHTS_FULL);
+        flight_free(&flights, all[1]);
+        assert_held(&flights, 1001, 1, 0);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), 0);
+        flights_dismiss(&flights, NULL, 1001);
+        flight_free(&flights, all[0]);
+        flight_free(&flights, root);
+        assert_int_equal(flights.flight_shares.n_uids, 0);
+        assert_int_equal(flights.waiter_shares.n_uids, 0);
+        flights_deinit(&flights);
+}
+
+static void a_uid_has_a_quarter_of_the_waiters(void **state)
+{
+        static const struct peer peer = {.known = true, .uid = 1001};
+        struct waiter waiters[3] = {{.peer = &peer}, {.peer = &peer}, {.peer = &peer}};
+        struct flights flights;
+        struct flight *flight;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 100, 12, 100), 0);
+        flight = new_flight(&flights, 1);
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(flights_admit(&flights, flight, 1001), 0);
+                join(&flights, flight, &waiters[i]);
+        }
+        assert_int_equal(flights_admit(&flights, flight, 1001), REASON_UID_WAITERS_FULL);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), REASON_UID_WAITERS_FULL);
+        assert_int_equal(flights.waiter_shares.refused, 2);
+        assert_held(&flights, 1001, 0, 3);
+        assert_int_equal(flights_admit(&flights, flight, 1002), 0);
+        flights_dismiss(&flights, flight, 1002);
+        assert_held(&flights, 1002, 0, 0);
+        flight_leave(&flights, &waiters[0]);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), 0);
+        flights_dismiss(&flights, NULL, 1001);
+        flight_leave(&flights, &waiters[1]);
+        flight_leave(&flights, &waiters[2]);
+        flight_free(&flights, flight);
+        flights_deinit(&flights);
+}
+
+static void a_share_that_cannot_be_kept_is_not_taken(void **state)
+{
+        struct flights flights;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 100, 100, 100), 0);
+        for (unsigned int n = 1; n <= 2; n++) {
+                alloc_fail_at(n);
+                assert_int_equal(flights_admit(&flights, NULL, 1001), -ENOMEM);
+                assert_true(alloc_has_failed());
+                assert_held(&flights, 1001, 0, 0);
+        }
+        for (unsigned int n = 1; n <= 3; n++) {
+                struct flights other;
+
+                alloc_fail_at(n);
+                assert_int_equal(flights_init(&other, 1, 1, 1), -ENOMEM);
+                assert_true(alloc_has_failed());
+        }
+        flights_deinit(&flights);
+}
+
+static void a_detached_flight_is_found_no_more_and_makes_room_for_another_of_its_key(void **state)
+{
+        static const struct peer peer = {.known = true, .uid = 1001};
+        struct waiter waiter = {.peer = &peer};
+        struct flight *old, *new, *other;
+        struct flights flights;
+        size_t n = 0;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 4, 4, 4), 0);
+        assert_int_equal(flights_admit(&flights, NULL, 1001), 0);
+        old = new_flight(&flights, 1);
+        flight_own(old, 1001);
+        join(&flights, old, &waiter);
+        other = new_flight(&flights, 2);
+        flight_detach(&flights, old);
+        assert_true(old->detached);
+        assert_null(find(&flights, 1));
+        assert_ptr_equal(find(&flights, 2), other);
+        assert_int_equal(flights.counters.detached, 1);
+        assert_int_equal(flights.n_flights, 2); /* it still counts, */
+        assert_held(&flights, 1001, 1, 1);      /* also for whoever began it */
+        new = new_flight(&flights, 1);
+        assert_ptr_equal(find(&flights, 1), new);
+        list_for_each (link, &flights.all)
+                n++;
+        assert_int_equal(n, 3);
+        flight_leave(&flights, &waiter);
+        flight_free(&flights, old);
+        assert_ptr_equal(find(&flights, 1), new);
+        assert_held(&flights, 1001, 0, 0);
+        flight_free(&flights, other);
+        flight_free(&flights, new);
+        assert_true(list_empty(&flights.all));
+        flights_deinit(&flights);
+}
+
 static void a_cap_of_nothing_admits_nobody(void **state)
 {
         struct flights flights;
@@ -351,6 +494,11 @@ int main(void)
                 cmocka_unit_test(refreshes_leave_a_quarter_of_the_flights_to_callers),
                 cmocka_unit_test(a_cap_of_nothing_admits_nobody),
                 cmocka_unit_test(out_of_memory_makes_no_flight),
+                cmocka_unit_test(a_uid_begins_a_quarter_of_the_flights_and_joins_as_before),
+                cmocka_unit_test(a_uid_has_a_quarter_of_the_waiters),
+                cmocka_unit_test(a_share_that_cannot_be_kept_is_not_taken),
+                cmocka_unit_test(
+                        a_detached_flight_is_found_no_more_and_makes_room_for_another_of_its_key),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -560,6 +560,198 @@ static void random_operations_keep_every_cap_and_leave_no_place_empty(void **sta
         end();
 }
 
+static void enqueue_for(uid_t uid, size_t flight)
+{
+        flights[flight].turn_uid = uid;
+        enqueue(0, flight);
+}
+
+static void two_uids_take_turns_and_each_keeps_its_order(void **state)
+{
+        (void)state;
+        begin(64, 64);
+        for (size_t i = 0; i < 5; i++)
+                enqueue_for(1001, i);
+        for (size_t i = 10; i < 13; i++)
+                enqueue_for(1002, i);
+        assert_starts(0);
+        assert_starts(10);
+        assert_starts(1);
+        assert_starts(11);
+        enqueue_for(1001, 5);
+        assert_starts(2);
+        assert_starts(12);
+        assert_starts(3);
+        assert_starts(4);
+        assert_starts(5);
+        assert_none_starts();
+        end();
+}
+
+static void a_long_queue_of_one_uid_delays_another_by_one_flight(void **state)
+{
+        enum { N = 200 };
+        static struct flight walk[N];
+
+        (void)state;
+        begin(1, 1);
+        for (size_t i = 0; i < N; i++) {
+                walk[i] = (struct flight){.turn_uid = 1001};
+                list_init(&walk[i].link);
+                issuer_enqueue(&issuers, &issuers.all[0], &walk[i], now_ms);
+        }
+        for (size_t i = 0; i < N; i++) {
+                assert_ptr_equal(issuers_start(&issuers, now_ms), &walk[i]);
+                if (i % 2 == 0) /* comes when one of the others runs, */
+                        enqueue_for(1002, 1);
+                finish(0);
+                assert_starts(1);
+                if (i % 2 == 0) /* or when its own has just started */
+                        enqueue_for(1002, 1);
+                finish(0);
+        }
+        assert_none_starts();
+        end();
+}
+
+/* It queues one flight at a time, so that it is never seen to have any more. */
+static void who_asks_again_at_once_does_not_overtake_who_has_two(void **state)
+{
+        (void)state;
+        begin(1, 1);
+        enqueue_for(1002, 0);
+        enqueue_for(1002, 1);
+        enqueue_for(1002, 2);
+        enqueue_for(1001, 10);
+        assert_starts(0);
+        finish(0);
+        for (size_t i = 0; i < 2; i++) {
+                assert_starts(10 + i);
+                enqueue_for(1001, 11 + i);
+                finish(0);
+                assert_starts(1 + i);
+                finish(0);
+        }
+        assert_starts(12);
+        end();
+}
+
+static void a_flight_is_hastened_to_the_turn_of_who_joins_it(void **state)
+{
+        (void)state;
+        begin(64, 64);
+        for (size_t i = 0; i < 6; i++)
+                enqueue_for(1001, i);
+        issuer_hasten(&issuers.all[0], &flights[4], 1001); /* it has its own turns */
+        issuer_hasten(&issuers.all[0], &flights[4], 1002);
+        issuer_hasten(&issuers.all[0], &flights[0], 1002); /* the first already */
+        assert_int_equal(flights[0].turn_uid, 1001);
+        assert_int_equal(flights[4].turn_uid, 1002);
+        issuer_hasten(&issuers.all[0], &flights[5], 1002); /* the second turn of that one */
+        assert_starts(0);
+        assert_starts(4);
+        assert_starts(1);
+        assert_starts(5);
+        assert_starts(2);
+        assert_starts(3);
+        end();
+}
+
+static void what_is_tried_again_goes_before_all_turns(void **state)
+{
+        (void)state;
+        begin(64, 64);
+        for (size_t i = 0; i < 3; i++)
+                enqueue_for(1001, i);
+        enqueue_for(1002, 10);
+        assert_starts(0);
+        assert_starts(10);
+        issuer_requeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        enqueue_for(1003, 20);
+        assert_starts(0);
+        assert_starts(20);
+        assert_starts(1);
+        assert_starts(2);
+        end();
+}
+
+static void refreshes_know_no_turns(void **state)
+{
+        (void)state;
+        begin(64, 64);
+        for (size_t i = 0; i < 6; i++) {
+                flights[i].turn_uid = i < 4 ? 1001 : 1002;
+                enqueue_refresh(0, i);
+        }
+        for (size_t i = 0; i < 6; i++)
+                assert_starts(i);
+        end();
+}
+
+/*
+ * Turns in plain words: everybody has a row of flights of his own. Each round, whoever has one
+ * starts one, and who comes first in a round is first in it. Uids here share no place among the
+ * turns that are kept.
+ */
+static void random_turns_leave_nobody_behind(void **state)
+{
+        enum { UIDS = 5 };
+        size_t rows[UIDS][N_FLIGHTS], n_in_row[UIDS] = {};
+        size_t overtaken[UIDS][UIDS] = {}; /* how often since the first of the row is the first */
+        size_t idle[N_FLIGHTS], n_idle = 0;
+        uint64_t seed = 12;
+
+        (void)state;
+        begin(N_FLIGHTS * 100, N_FLIGHTS * 100);
+        for (; n_idle < N_FLIGHTS; n_idle++)
+                idle[n_idle] = n_idle;
+        for (int step = 0; step < 20000; step++) {
+                const size_t uid = random_next(&seed) % (step / 100 % 2 ? UIDS : 2);
+                struct flight *flight;
+                size_t started;
+
+                switch (random_next(&seed) % 5) {
+                case 0:
+                case 1:
+                        if (n_idle == 0)
+                                break;
+                        rows[uid][n_in_row[uid]++] = idle[--n_idle];
+                        enqueue_for((uid_t)(1000 + uid), idle[n_idle]);
+                        break;
+                case 2:
+                        if (n_in_row[uid] == 0)
+                                break;
+                        flight = &flights[rows[uid][--n_in_row[uid]]];
+                        issuer_dequeue(&issuers, &issuers.all[0], flight, now_ms);
+                        idle[n_idle++] = (size_t)(flight - flights);
+                        if (n_in_row[uid] == 0)
+                                memset(overtaken[uid], 0, sizeof(overtaken[uid]));
+                        break;
+                default:
+                        flight = issuers_start(&issuers, now_ms);
+                        if (!flight) {
+                                for (size_t i = 0; i < UIDS; i++)
+                                        assert_int_equal(n_in_row[i], 0);
+                                break;
+                        }
+                        finish(0);
+                        started = flight->turn_uid - 1000;
+                        assert_ptr_equal(flight, &flights[rows[started][0]]); /* in order */
+                        memmove(&rows[started][0], &rows[started][1],
+                                --n_in_row[started] * sizeof(rows[started][0]));
+                        idle[n_idle++] = (size_t)(flight - flights);
+                        memset(overtaken[started], 0, sizeof(overtaken[started]));
+                        for (size_t i = 0; i < UIDS; i++) {
+                                if (i == started || n_in_row[i] == 0)
+                                        continue;
+                                /* In the round where it had its turn, and in the next. */
+                                assert_true(++overtaken[i][started] <= 2);
+                        }
+                }
+        }
+        end();
+}
+
 static void out_of_memory_is_said(void **state)
 {
         const struct settings settings = {.clients = clients, .n_clients = N_OF(clients)};
@@ -597,6 +789,13 @@ int main(void)
                 cmocka_unit_test(the_next_tick_is_that_of_the_first_breaker),
                 cmocka_unit_test(random_operations_keep_every_cap_and_leave_no_place_empty),
                 cmocka_unit_test(out_of_memory_is_said),
+                cmocka_unit_test(two_uids_take_turns_and_each_keeps_its_order),
+                cmocka_unit_test(a_long_queue_of_one_uid_delays_another_by_one_flight),
+                cmocka_unit_test(who_asks_again_at_once_does_not_overtake_who_has_two),
+                cmocka_unit_test(a_flight_is_hastened_to_the_turn_of_who_joins_it),
+                cmocka_unit_test(what_is_tried_again_goes_before_all_turns),
+                cmocka_unit_test(refreshes_know_no_turns),
+                cmocka_unit_test(random_turns_leave_nobody_behind),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

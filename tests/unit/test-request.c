@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 
 #include "helpers.h"
@@ -357,7 +358,7 @@ static void min_ttl_is_one_to_nine_digits(void **state)
         }
 }
 
-#define SHA256             \
+#define HEX_SHA256         \
         "00017f80ff"       \
         "0123456789abcdef" \
         "0123456789ABCDEF" \
@@ -369,7 +370,7 @@ static void a_rejected_token_is_sixty_four_hexadecimal_digits_in_any_case(void *
                 0x00, 0x01, 0x7f, 0x80, 0xff, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab,
                 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xaa,
                 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0x10, 0x29, 0x38, 0x47, 0x56};
-        static const char *const good[] = {GOOD "&rejected_token_sha256=" SHA256,
+        static const char *const good[] = {GOOD "&rejected_token_sha256=" HEX_SHA256,
                                            "rejected%5ftoken_sha256=%30"
                                            "0017f80ff"
                                            "0123456789abcdef"
@@ -437,7 +438,7 @@ static void a_rejected_token_of_another_length_or_alphabet_is_refused(void **sta
         /* A base64url SHA-256, as others spell it, and one with colons. */
         assert_outcome(GOOD "&rejected_token_sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
                        REASON_BAD_REJECTED_TOKEN);
-        assert_outcome(GOOD "&rejected_token_sha256=sha256:" SHA256, REASON_BAD_REJECTED_TOKEN);
+        assert_outcome(GOOD "&rejected_token_sha256=sha256:" HEX_SHA256, REASON_BAD_REJECTED_TOKEN);
 }
 
 /* What a caller sends as a secret must be gone from the form, however the parsing ends. */
@@ -495,7 +496,7 @@ static void random_forms_end_in_a_listed_outcome(void **state)
                 "client_secret",
                 "min_ttl",
                 "rejected_token_sha256",
-                "rejected_token_sha256=" SHA256,
+                "rejected_token_sha256=" HEX_SHA256,
                 "=",
                 "=",
                 "=",
@@ -716,6 +717,183 @@ static void out_of_memory_at_every_allocation_of_basic_is_said(void **state)
         free(header);
 }
 
+static bool has_key(const struct request_keys *keys, size_t i, const char *secret)
+{
+        uint8_t digest[REQUEST_SHA256_BYTES];
+
+        SHA256((const unsigned char *)secret, strlen(secret), digest);
+        return i < keys->n && memcmp(keys->sha256[i], digest, sizeof(digest)) == 0;
+}
+
+static void a_client_secret_is_a_key_once_decoded(void **state)
+{
+        struct parsed parsed = parse("client_secret=a%26b+c%3D%25&" GOOD);
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_int_equal(parsed.request.keys.n, 1);
+        assert_true(has_key(&parsed.request.keys, 0, "a&b c=%"));
+        release(&parsed);
+        for (int i = 0; i < 4; i++) {
+                static const char *const none[] = {GOOD,
+                                                   GOOD "&client_secret=", GOOD "&client_secret",
+                                                   GOOD "&password=x&username=y"};
+
+                parsed = parse(none[i]);
+                assert_int_equal(parsed.r, 0);
+                assert_int_equal(parsed.request.keys.n, 0);
+                release(&parsed);
+        }
+}
+
+static void more_keys_than_there_is_room_for_are_left_out(void **state)
+{
+        struct parsed parsed = parse("client_secret=a&client_secret=b&client_secret=c"
+                                     "&client_secret=d&" GOOD);
+
+        (void)state;
+        assert_int_equal(parsed.r, REASON_REPEATED_PARAMETER);
+        assert_int_equal(parsed.request.keys.n, REQUEST_KEYS_MAX);
+        release(&parsed);
+}
+
+static void assert_basic_keys(const char *credentials, size_t n, const char *raw,
+                              const char *decoded)
+{
+        char header[512] = "Basic ";
+        struct token_request request;
+
+        EVP_EncodeBlock((unsigned char *)header + 6, (const unsigned char *)credentials,
+                        (int)strlen(credentials));
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, header), 0);
+        assert_int_equal(request.keys.n, n);
+        if (n > 0)
+                assert_true(has_key(&request.keys, 0, raw));
+        if (n > 1)
+                assert_true(has_key(&request.keys, 1, decoded));
+        request_deinit(&request);
+}
+
+static void the_password_of_basic_is_a_key_as_it_came_and_decoded(void **state)
+{
+        (void)state;
+        assert_basic_keys("crm:secret", 1, "secret", NULL);
+        assert_basic_keys("crm:se:cret", 1, "se:cret", NULL);
+        assert_basic_keys("crm:", 0, NULL, NULL);
+        assert_basic_keys("crm:a%26b", 2, "a%26b", "a&b");
+        assert_basic_keys("crm:a+b", 2, "a+b", "a b");
+        assert_basic_keys("crm:100%", 1, "100%", NULL);
+        assert_basic_keys("crm:%zz", 1, "%zz", NULL);
+        assert_basic_keys("c%72m:x", 1, "x", NULL);
+}
+
+/* Whichever of them is right: a rule's key is looked for among all. */
+static void the_keys_of_a_form_and_of_basic_are_all_kept(void **state)
+{
+        char form[] = "client_secret=form&" GOOD;
+        struct token_request request;
+
+        (void)state;
+        request_init(&request);
+        assert_int_equal(request_authorization(&request, "Basic Y3JtOmElMjZi"), 0); /* crm:a%26b */
+        assert_int_equal(request_parse(&request, form, sizeof(form) - 1, REQUEST_BODY), 0);
+        assert_int_equal(request.keys.n, REQUEST_KEYS_MAX);
+        assert_true(has_key(&request.keys, 0, "a%26b"));
+        assert_true(has_key(&request.keys, 1, "a&b"));
+        assert_true(has_key(&request.keys, 2, "form"));
+        request_deinit(&request);
+}
+
+static void a_filter_may_leave_everything_out(void **state)
+{
+        static const char *const forms[] = {"", "&&", "unknown=1", "grant_type=whatever",
+                                            "scope=&limit=&after=&client_id="};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(forms); i++) {
+                struct parsed parsed = parse_from(TEXT(forms[i]), REQUEST_FILTER);
+
+                assert_int_equal(parsed.r, 0);
+                assert_false(parsed.request.has_subject);
+                assert_int_equal(parsed.request.scope.size, 0);
+                assert_int_equal(parsed.request.client.size, 0);
+                assert_int_equal(parsed.request.limit, 0);
+                assert_int_equal(parsed.request.after, 0);
+                release(&parsed);
+        }
+}
+
+static void a_filter_says_what_is_meant_and_which_page(void **state)
+{
+        struct parsed parsed = parse_from(
+                TEXT("after=18446&client_id=crm&limit=17&subject_email=a%40b&scope=b+a"),
+                REQUEST_FILTER);
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_true(parsed.request.has_subject);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_EMAIL);
+        assert_text(parsed.request.subject, TEXT("a@b"));
+        assert_text(parsed.request.scope, TEXT("a b"));
+        assert_text(parsed.request.client, TEXT("crm"));
+        assert_int_equal(parsed.request.limit, 17);
+        assert_int_equal(parsed.request.after, 18446);
+        release(&parsed);
+}
+
+static void a_filter_is_judged_as_strictly_as_any_request(void **state)
+{
+        static const struct {
+                const char *form;
+                int reason;
+        } cases[] = {
+                {"limit=000001&after=0", 0},
+                {"limit=999999", 0},
+                {"limit=1000000", REASON_BAD_LIMIT},
+                {"limit=0000001", REASON_BAD_LIMIT},
+                {"limit=-1", REASON_BAD_LIMIT},
+                {"limit=1x", REASON_BAD_LIMIT},
+                {"limit=+1", REASON_BAD_LIMIT},
+                {"after=-1", REASON_BAD_AFTER},
+                {"after=0x1", REASON_BAD_AFTER},
+                {"after=99999999999999999999", REASON_BAD_AFTER},
+                {"limit=1&limit=1", REASON_REPEATED_PARAMETER},
+                {"after=1&after=2", REASON_REPEATED_PARAMETER},
+                {"subject_email=", REASON_EMPTY_SUBJECT},
+                {"subject_email=a&subject_userid=b", REASON_AMBIGUOUS_SUBJECT},
+                {"subject_userid=%01", REASON_BAD_SUBJECT},
+                {"scope=a++b", REASON_BAD_SCOPE},
+                {"limit=%3", REASON_MALFORMED_ESCAPE},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                struct parsed parsed = parse_from(TEXT(cases[i].form), REQUEST_FILTER);
+
+                if (parsed.r != cases[i].reason)
+                        fail_msg("%s: %d", cases[i].form, parsed.r);
+                release(&parsed);
+        }
+}
+
+static void who_asks_for_a_token_may_send_any_limit_and_after_and_as_often_as_he_likes(void **state)
+{
+        static const char form[] = GOOD
+                "&limit=x&limit=2&after=&after=y&after=99999999999999999999";
+
+        (void)state;
+        for (int source = REQUEST_BODY; source <= REQUEST_QUERY; source++) {
+                struct parsed parsed = parse_from(TEXT(form), source);
+
+                assert_int_equal(parsed.r, 0);
+                assert_int_equal(parsed.request.limit, 0);
+                assert_int_equal(parsed.request.after, 0);
+                assert_true(parsed.request.has_subject);
+                release(&parsed);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -748,6 +926,15 @@ int main(void)
                 cmocka_unit_test(the_scheme_is_read_in_any_case_and_others_are_ignored),
                 cmocka_unit_test(the_password_of_basic_is_wiped_at_once_and_the_rest_at_the_end),
                 cmocka_unit_test(out_of_memory_at_every_allocation_of_basic_is_said),
+                cmocka_unit_test(a_client_secret_is_a_key_once_decoded),
+                cmocka_unit_test(more_keys_than_there_is_room_for_are_left_out),
+                cmocka_unit_test(the_password_of_basic_is_a_key_as_it_came_and_decoded),
+                cmocka_unit_test(the_keys_of_a_form_and_of_basic_are_all_kept),
+                cmocka_unit_test(a_filter_may_leave_everything_out),
+                cmocka_unit_test(a_filter_says_what_is_meant_and_which_page),
+                cmocka_unit_test(a_filter_is_judged_as_strictly_as_any_request),
+                cmocka_unit_test(
+                        who_asks_for_a_token_may_send_any_limit_and_after_and_as_often_as_he_likes),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

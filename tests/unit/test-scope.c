@@ -183,6 +183,56 @@ static void values_that_only_look_like_repeats_stay(void **state)
         assert_memory_equal(scope.bytes, "a ab abc abcd", scope.size);
 }
 
+static void the_values_of_a_scope_come_one_after_the_other_whatever_the_spaces(void **state)
+{
+        static const struct {
+                const char *scope;
+                const char *values[4];
+        } cases[] = {
+                {"", {NULL}},
+                {"   ", {NULL}},
+                {"a", {"a"}},
+                {"b a", {"b", "a"}},
+                {"  b   a a ", {"b", "a", "a"}},
+                {"a\tb", {"a\tb"}},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                char *exact = copy_exactly(TEXT(cases[i].scope));
+                const struct text scope = {exact, strlen(cases[i].scope)};
+                size_t at = 0;
+
+                for (size_t k = 0; cases[i].values[k]; k++)
+                        assert_true(text_equal(scope_next(scope, &at), TEXT(cases[i].values[k])));
+                assert_int_equal(scope_next(scope, &at).size, 0);
+                assert_int_equal(scope_next(scope, &at).size, 0); /* and stays at the end */
+                free(exact);
+        }
+        assert_int_equal(scope_next((struct text){}, &(size_t){0}).size, 0);
+}
+
+static void a_scope_includes_what_has_no_other_values(void **state)
+{
+        static const struct {
+                const char *whole;
+                const char *part;
+                bool includes;
+        } cases[] = {
+                {"a b", "a b", true},     {"a b", "b a", true}, {"a b", "a", true},
+                {"a b", "b b b", true},   {"a b", "", true},    {"", "", true},
+                {"a b", "  b  a ", true}, {"a b", "c", false},  {"a b", "a c", false},
+                {"a b", "a b c", false},  {"", "a", false},     {"ab", "a", false},
+                {"a", "ab", false},       {"a b", "A", false},  {"b  a", "a b", true},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++)
+                if (scope_includes(TEXT(cases[i].whole), TEXT(cases[i].part)) != cases[i].includes)
+                        fail_msg("'%s' and '%s'", cases[i].whole, cases[i].part);
+        assert_true(scope_includes((struct text){}, (struct text){}));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -194,6 +244,9 @@ int main(void)
                 cmocka_unit_test(as_many_values_as_may_be_pass_and_one_more_does_not),
                 cmocka_unit_test(every_way_to_write_a_set_has_one_canonical_form),
                 cmocka_unit_test(values_that_only_look_like_repeats_stay),
+                cmocka_unit_test(
+                        the_values_of_a_scope_come_one_after_the_other_whatever_the_spaces),
+                cmocka_unit_test(a_scope_includes_what_has_no_other_values),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
