@@ -121,12 +121,14 @@ static json_object *issuer_of(const struct explanation *explanation)
         return issuer;
 }
 
-static json_object *client_of(const struct explanation *explanation)
+static json_object *client_of(const struct explanation *explanation, bool state)
 {
         static const char *const names[] = {"secret_expires", "next_secret_expires"};
         json_object *client = json_object_new_object();
 
         add_string(client, "name", explanation->client);
+        if (!state)
+                return client;
         add_seconds(client, "held_for", explanation->client_held_ms);
         for (int i = 0; i < 2; i++)
                 if (explanation->secret_expires_s[i])
@@ -145,7 +147,6 @@ static void add_state(json_object *object, const struct explanation *explanation
                                json_object_new_int64((int64_t)explanation->waiters));
         json_object_object_add(object, "memory", memory_of(explanation));
         json_object_object_add(object, "issuer", issuer_of(explanation));
-        json_object_object_add(object, "client", client_of(explanation));
 }
 
 int render_explanation(struct response *ret, const struct explanation *explanation, bool state)
@@ -164,11 +165,11 @@ int render_explanation(struct response *ret, const struct explanation *explanati
                 json_object_object_add(object, "outcome", outcome_of(explanation));
         add_bool(object, "permitted", true);
         add_string(object, "rule", explanation->rule->name);
-        add_string(object, "client_name", explanation->client);
         add_string(subject, "kind", subject_kind_name(explanation->grant.subject_kind));
         add_text(subject, "value", explanation->grant.subject);
         json_object_object_add(object, "subject", subject);
         add_text(object, "scope", explanation->grant.scope);
+        json_object_object_add(object, "client", client_of(explanation, state));
         if (state)
                 add_state(object, explanation);
 

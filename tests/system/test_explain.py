@@ -49,6 +49,8 @@ class TestStates:
             explanation = daemon.explain(subject)
             assert set(explanation) == {
                 "outcome",
+                "permitted",
+                "rule",
                 "subject",
                 "scope",
                 "entry",
@@ -59,6 +61,7 @@ class TestStates:
                 "client",
             }
             assert outcome(explanation) == WAITS
+            assert (explanation["permitted"], explanation["rule"]) == (True, "built-in")
             assert explanation["subject"] == {"kind": "username", "value": subject}
             assert explanation["scope"] == READ
             assert explanation["entry"] == {"state": "absent"}

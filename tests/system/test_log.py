@@ -43,7 +43,7 @@ class TestSignals:
     def test_sighup_reads_secrets_again_and_serves_on(self, start_daemon):
         daemon = start_daemon()
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.output.wait_for("reading the client secrets again")
+        daemon.output.wait_for("reading the client secrets and the rules for callers again")
         expect.miss(daemon.ask("a"), "a")
 
 
