@@ -67,13 +67,13 @@ enum {
  * 0, AUDIT_E_FAILED, -ENOMEM or -errno. */
 int audit_new(struct audit **ret, const struct audit_config *config);
 
-/* Records what is folded, and waits for the writer, a second at most; says in the log how many
- * records were not written. Takes NULL. */
-void audit_free(struct audit *audit);
-
 /* The same with the journal's socket at `journal`; for tests. */
 int audit_new_with_journal(struct audit **ret, const struct audit_config *config,
                            const char *journal);
+
+/* Records what is folded, and waits for the writer, a second at most; says in the log how many
+ * records were not written. Takes NULL. */
+void audit_free(struct audit *audit);
 
 /* Records a decision; `wall_ms` is the time of day since 1970. 0, or AUDIT_E_FULL, which is
  * possible only where a token would go out; then REASON_AUDIT_FULL is to be answered, and has been

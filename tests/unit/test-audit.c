@@ -377,6 +377,68 @@ static void the_fold_table_pushes_out_its_oldest(void **state)
         expect_nothing_more();
 }
 
+static struct audit_record *a_record(void)
+{
+        struct audit_record *record;
+
+        assert_int_equal(audit_record_new_dropped(&record, AUDIT_LANE_GRANTS, 1, 0, 0), 0);
+        return record;
+}
+
+static void keys_of_equal_hash_are_told_apart_by_their_bytes(void **state)
+{
+        enum { N = 4 };
+        static struct audit_fold_key keys[N];
+        struct audit_record *records[N];
+        struct audit_fold fold;
+
+        (void)state;
+        assert_int_equal(audit_fold_init(&fold, WINDOW_MS), 0);
+        for (int i = 0; i < N; i++) {
+                static const char *const subjects[N] = {"pa", "pb", "p", "pab"};
+                struct audit_decision hit = a_hit();
+
+                hit.subject = TEXT(subjects[i]);
+                assert_true(audit_fold_key_make(&fold, &keys[i], &hit));
+                keys[i].hash = 5;
+                assert_null(audit_fold_find(&fold, &keys[i]));
+                records[i] = a_record();
+                assert_int_equal(audit_fold_add(&fold, &keys[i], records[i], 0), 0);
+        }
+        for (int i = 0; i < N; i++)
+                assert_ptr_equal(audit_fold_find(&fold, &keys[i]), records[i]);
+        assert_ptr_equal(audit_fold_take(&fold), records[0]);
+        audit_record_free(records[0]);
+        assert_null(audit_fold_find(&fold, &keys[0]));
+        for (int i = 1; i < N; i++)
+                assert_ptr_equal(audit_fold_find(&fold, &keys[i]), records[i]);
+        audit_fold_deinit(&fold);
+        audit_fold_deinit(&fold); /* harmless twice */
+}
+
+static void the_fold_table_is_bounded_by_itself(void **state)
+{
+        static struct audit_fold_key key;
+        struct audit_decision hit = a_hit();
+        struct audit_record *left_over = a_record();
+        struct audit_fold fold;
+        char subject[16];
+
+        (void)state;
+        assert_int_equal(audit_fold_init(&fold, WINDOW_MS), 0);
+        for (unsigned int i = 0; i <= AUDIT_FOLD_MAX; i++) {
+                subject_number(&hit, subject, i);
+                assert_true(audit_fold_key_make(&fold, &key, &hit));
+                if (i < AUDIT_FOLD_MAX)
+                        assert_int_equal(audit_fold_add(&fold, &key, a_record(), i), 0);
+        }
+        assert_int_equal(audit_fold_add(&fold, &key, left_over, 0), AUDIT_FOLD_E_FULL);
+        audit_record_free(audit_fold_take(&fold));
+        assert_int_equal(audit_fold_next_ms(&fold), WINDOW_MS + 1);
+        assert_int_equal(audit_fold_add(&fold, &key, left_over, 0), 0);
+        audit_fold_deinit(&fold);
+}
+
 /* `n` refusals of a uid; each that is recorded must arrive. */
 static void refuse_and_expect(struct audit_decision refusal, uid_t uid, unsigned int n,
                               unsigned int recorded, uint64_t now_ms)
@@ -544,6 +606,28 @@ static void each_queue_is_bounded_and_drops_are_told_later(void **state)
         expect_nothing_more();
         tick(80000);
         assert_int_equal(audit_next_tick_ms(audit), TIMERHEAP_NEVER);
+}
+
+/* A place that comes free is for the next decision, not for a word about the last. */
+static void losses_are_told_once_half_the_queue_is_free(void **state)
+{
+        struct audit_decision refusal = a_refusal(REASON_NOT_PERMITTED);
+        struct peer peer = {.known = true};
+
+        (void)state;
+        refusal.peer = &peer;
+        for (size_t spare = 0; spare < 2; spare++) {
+                config.max_records = (size_t)2 * AUDIT_REFUSALS_MAX - 1 + spare;
+                start();
+                for (peer.uid = 0; peer.uid <= AUDIT_REFUSALS_MAX; peer.uid++)
+                        (void)decide(refusal, 0);
+                assert_int_equal(count()->dropped_refusals, 1);
+                assert_int_equal(count()->queued, AUDIT_REFUSALS_MAX);
+                tick(1000);
+                assert_int_equal(count()->queued, AUDIT_REFUSALS_MAX + spare);
+                audit_free(audit);
+                audit = NULL;
+        }
 }
 
 static void a_flood_of_refusals_drops_no_grants_record(void **state)
@@ -819,12 +903,15 @@ int main(void)
                 TEST(what_would_be_cut_is_not_folded),
                 TEST(nothing_is_folded_without_a_window),
                 TEST(the_fold_table_pushes_out_its_oldest),
+                TEST(keys_of_equal_hash_are_told_apart_by_their_bytes),
+                TEST(the_fold_table_is_bounded_by_itself),
                 TEST(refusals_beyond_the_first_few_fold),
                 TEST(each_uid_and_reason_has_its_first_few),
                 TEST(few_refusals_make_no_summary),
                 TEST(refusals_fold_by_the_minute_where_hits_do_not),
                 TEST(the_table_of_refusals_is_bounded),
                 TEST(each_queue_is_bounded_and_drops_are_told_later),
+                TEST(losses_are_told_once_half_the_queue_is_free),
                 TEST(a_flood_of_refusals_drops_no_grants_record),
                 TEST(what_is_folded_waits_for_room),
                 TEST(required_folds_nothing),
