@@ -102,9 +102,10 @@ int broker_set_policy(struct broker *broker, const struct policy *policy, uint64
         broker->quotas = quotas;
         broker->policy = policy;
 
-        list_for_each_safe (link, &broker->flights.all)
-                judge_waiters(broker, list_entry(link, struct flight, all_link), now_ms);
+        /* In this order, since those who waited will be among the replies. */
         list_for_each (link, &broker->replies)
                 judge_reply(broker, list_entry(link, struct waiter, link));
+        list_for_each_safe (link, &broker->flights.all)
+                judge_waiters(broker, list_entry(link, struct flight, all_link), now_ms);
         return 0;
 }
