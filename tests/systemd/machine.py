@@ -193,7 +193,7 @@ class Machine:
 
     def unit(self, name, command, folder="system", **properties):
         """Adds a service: properties as in its file, such as User="svc"; a list repeats one."""
-        lines = ["[Service]", f"ExecStart={command}"]
+        lines = ["[Unit]", "StartLimitIntervalSec=0", "[Service]", f"ExecStart={command}"]
         for key, value in properties.items():
             for item in value if isinstance(value, list) else [value]:
                 lines.append(f"{key}={item}")
