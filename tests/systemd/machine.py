@@ -71,16 +71,24 @@ def install():
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     with CACHE.with_name(CACHE.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not mark.exists() or mark.read_text() != wanted:
-            _install_into(CACHE)
-            mark.write_text(wanted)
+        if mark.exists() and mark.read_text() == wanted:
+            return CACHE
+        if CACHE.exists() and not mark.exists():
+            raise Unavailable(f"{CACHE} is there, and not made by these tests")
+        fresh = CACHE.with_name(CACHE.name + ".new")
+        _install_into(fresh)
+        (fresh / MARK).write_text(wanted)
+        shutil.rmtree(CACHE, ignore_errors=True)
+        fresh.rename(CACHE)
     return CACHE
 
 
 def _install_into(root):
     shutil.rmtree(root, ignore_errors=True)
-    log = root.with_name(root.name + ".log")
+    log = root.with_suffix(".log")
     command = [
+        "timeout",  # ends what debootstrap has started, too
+        str(INSTALL_TIMEOUT),
         "debootstrap",
         "--variant=minbase",
         f"--include={','.join(PACKAGES)}",
@@ -89,19 +97,12 @@ def _install_into(root):
         *mirror(),
     ]
     with log.open("w") as output:
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=INSTALL_TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"debootstrap took longer than {INSTALL_TIMEOUT} s") from None
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
     if done.returncode != 0:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise Unavailable(f"debootstrap failed: {' '.join(last)}")
+        raise Unavailable(f"debootstrap ended with {done.returncode}: {' '.join(last)}")
     for package in (root / "var/cache/apt/archives").glob("*.deb"):
         package.unlink()
 
@@ -193,7 +194,7 @@ class Machine:
 
     def unit(self, name, command, folder="system", **properties):
         """Adds a service: properties as in its file, such as User="svc"; a list repeats one."""
-        lines = ["[Service]", f"ExecStart={command}"]
+        lines = ["[Unit]", "StartLimitIntervalSec=0", "[Service]", f"ExecStart={command}"]
         for key, value in properties.items():
             for item in value if isinstance(value, list) else [value]:
                 lines.append(f"{key}={item}")

@@ -107,7 +107,7 @@ def test_two_services_of_one_user(machine, tokend, svc):
 
 
 def test_the_record_says_who_it_was(machine, tokend, svc):
-    granted(asks(machine, "allowed.service", "recorded", User="svc"))
+    granted(asks(machine, "allowed.service", "recorded", User="svc"), "recorded")
     refused(asks(machine, "denied.service", "recorded", User="svc"))
 
     def both():
