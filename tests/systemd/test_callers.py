@@ -130,7 +130,10 @@ def test_template_instances(machine, tokend, svc):
         )
         refused(asks(machine, "worker@.service", "pa", instance=instance, User="svc"))
     refused(asks(machine, "worker.service", "worker-1", User="svc"))
-    refused(asks(machine, "coworker@.service", "worker-1", instance="coworker@a.service", User="svc"))
+    other = asks(
+        machine, "coworker@.service", "worker-1", instance="coworker@a.service", User="svc"
+    )
+    refused(other)
 
 
 def test_a_dynamic_user_is_known_by_its_unit(machine, tokend):

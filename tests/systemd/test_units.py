@@ -132,3 +132,39 @@ def test_outside_of_all_units(machine, probe):
     seen = Seen(machine.run(PROBE, "ask", SOCKET).stdout)
     assert (seen.unit, seen.uid) == ("none", 0)
     assert seen.pid > 0
+
+
+@pytest.fixture
+def confined_probe(machine):
+    """Starts a probe with a property of its own."""
+
+    def start(**properties):
+        machine.unit(
+            "confined.service",
+            f"{PROBE} listen /run/confined/socket {PORT + 1}",
+            DynamicUser="yes",
+            RuntimeDirectory="confined",
+            **properties,
+        )
+        machine.start("confined.service")
+        socket = "/run/confined/socket"
+        eventually(lambda: machine.path(socket).is_socket(), "the probe to listen")
+        return socket
+
+    yield start
+    machine.stop_unit("confined.service")
+
+
+def test_a_probe_that_sees_everybody_as_nobody(machine, confined_probe, svc):
+    """With PrivateUsers= the kernel shows all others as one and the same user, who is nobody."""
+    socket = confined_probe(PrivateUsers="yes")
+    for address in (socket, f"127.0.0.1:{PORT + 1}"):
+        text = machine.ask("seen-as-nobody.service", address, User="svc").decode()
+        assert "known=0" in text and "unit=none" in text and "groups=\n" in text
+
+
+def test_a_probe_that_sees_no_other_processes(machine, confined_probe, svc):
+    """With ProtectProc= there is no unit, and all the rest."""
+    socket = confined_probe(ProtectProc="invisible")
+    seen = asks(machine, "not-seen.service", address=socket, User="svc")
+    assert (seen.unit, seen.uid) == ("none", svc)
