@@ -9,8 +9,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "../lib/error.h"
+
+#define PIECE_BYTES 1024
 
 #define TYPE_JSON "application/json"
 #define TYPE_TEXT "text/plain; charset=us-ascii"
@@ -21,22 +24,36 @@ void response_deinit(struct response *response)
         *response = (struct response){};
 }
 
+static bool needs_backslash(char c)
+{
+        return c == '"' || c == '\\';
+}
+
+/* How many bytes can stay as they are, up to the first that needs a backslash; of a long text only
+ * a piece is looked at, so that one full of them does not cost its square. */
+static size_t plain_size(const char *bytes, size_t left)
+{
+        const size_t size = left < PIECE_BYTES ? left : PIECE_BYTES;
+        const char *quote = memchr(bytes, '"', size);
+        const char *backslash = memchr(bytes, '\\', quote ? (size_t)(quote - bytes) : size);
+        const char *first = backslash ? backslash : quote;
+
+        return first ? (size_t)(first - bytes) : size;
+}
+
 int render_string(struct secret *out, struct text text)
 {
-        size_t begin = 0;
+        size_t at = 0, size;
         int r;
 
         r = secret_append(out, "\"", 1);
-        for (size_t i = 0; r == 0 && i < text.size; i++) {
-                if (text.bytes[i] != '"' && text.bytes[i] != '\\')
-                        continue;
-                r = secret_append(out, text.bytes + begin, i - begin);
-                if (r == 0)
-                        r = secret_append(out, "\\", 1);
-                begin = i;
+        while (r == 0 && at < text.size) {
+                size = plain_size(text.bytes + at, text.size - at);
+                r = secret_append(out, text.bytes + at, size);
+                at += size;
+                if (r == 0 && at < text.size && needs_backslash(text.bytes[at]))
+                        r = secret_append(out, (char[]){'\\', text.bytes[at++]}, 2);
         }
-        if (r == 0)
-                r = secret_append(out, text.bytes + begin, text.size - begin);
         if (r == 0)
                 r = secret_append(out, "\"", 1);
         return error_trace(r);
