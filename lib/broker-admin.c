@@ -9,8 +9,9 @@
  *
  * A purge holds from the moment it is asked for. Until its walk has come to an entry, lookups go
  * through broker_lookup(), which asks the purges under way. An entry belongs to a purge if its
- * token was sent for before: what is fetched afterwards stays. What was sent for before and is
- * still under way never becomes an entry, since its flight is detached.
+ * token was sent for before, by the number of purges and not by the clock, which stands still in a
+ * turn of the loop: what is fetched afterwards stays. What was sent for before and is still under
+ * way never becomes an entry, since its flight is detached.
  */
 
 #include "broker.h"
@@ -61,7 +62,7 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
 
 static bool is_purged_by(const struct purge *purge, const struct cache_entry *entry)
 {
-        return entry->token->sent_at_ms <= purge->started_at_ms &&
+        return (int32_t)(entry->token->n_purges - purge->number) < 0 &&
                matches(&purge->filter, cache_entry_key(entry));
 }
 
@@ -108,6 +109,18 @@ const struct cache_entry *broker_peek(const struct broker *broker, struct grant_
         const struct cache_entry *entry = cache_peek(&broker->cache, key, now_ms);
 
         return entry && broker_is_purged(broker, entry) ? NULL : entry;
+}
+
+/* Flights that will start only now may store a token before the walk comes to the one they replace:
+ * that one is taken out, and counted, at once. */
+static void take_out_early(struct broker *broker, uint64_t now_ms)
+{
+        list_for_each (link, &broker->flights.all) {
+                const struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (!flight->detached)
+                        (void)broker_lookup(broker, flight->key, now_ms);
+        }
 }
 
 static void purge_entries(struct broker *broker, struct purge *purge, size_t bucket)
@@ -197,12 +210,13 @@ static void purge_grant(struct broker *broker, struct purge *purge)
 int broker_purge(struct broker *broker, const struct filter *filter, uint64_t now_ms,
                  struct purge *purge)
 {
-        *purge = (struct purge){.filter = *filter, .started_at_ms = now_ms};
+        *purge = (struct purge){.filter = *filter};
         list_init(&purge->link);
         if (broker->n_purges == PURGES_MAX) {
                 broker->counters.purges_full++;
                 return REASON_PURGES_FULL;
         }
+        purge->number = ++broker->n_purges_asked;
         detach_flights(broker, filter);
         if (filter->by_client && filter->by_subject && filter->scope.size > 0) {
                 purge_grant(broker, purge);
@@ -210,6 +224,7 @@ int broker_purge(struct broker *broker, const struct filter *filter, uint64_t no
         }
         list_push_back(&broker->purges, &purge->link);
         broker->n_purges++;
+        take_out_early(broker, now_ms);
         return BROKER_E_WAIT;
 }
 

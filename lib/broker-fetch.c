@@ -276,6 +276,7 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
         }
         flight->state = FLIGHT_RUNNING;
         flight->sent_at_ms = now_ms;
+        flight->n_purges = broker->n_purges_asked;
         flight->secret_id = credential->id;
         flight->n_secrets++;
         list_push_back(&broker->running, &flight->link);

@@ -164,6 +164,7 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
 
         token->refresh_at_ms = freshness_refresh_at_ms(token->sent_at_ms, token->expires_at_ms,
                                                        &limits, broker_random(broker));
+        token->n_purges = flight->n_purges;
         broker->counters.tokens++;
         if (old && old->rejected && token_equal(old->token, token))
                 detail = REASON_REPEATED_TOKEN;

@@ -42,10 +42,11 @@ struct broker {
         struct list reads;  /* credentials whose sources are to be read again */
         struct list purges; /* under way */
         size_t n_purges;
-        struct list purged;    /* done, their owners not told yet */
-        struct quota *quotas;  /* one per rule */
-        uint64_t due_since_ms; /* tokens sent for before this are due at least */
-        int64_t wall_ahead_ms; /* of the clock that times are measured by, at the last tick */
+        uint32_t n_purges_asked; /* since the start; may wrap */
+        struct list purged;      /* done, their owners not told yet */
+        struct quota *quotas;    /* one per rule */
+        uint64_t due_since_ms;   /* tokens sent for before this are due at least */
+        int64_t wall_ahead_ms;   /* of the clock that times are measured by, at the last tick */
         bool wall_known;
         bool draining;
         struct note notes[NOTES_MAX]; /* a ring */

@@ -50,7 +50,8 @@ struct flight {
         struct list waiters;
         size_t n_waiters;
         enum flight_state state;
-        uint64_t sent_at_ms; /* when the fetch was sent */
+        uint64_t sent_at_ms; /* when the fetch was sent, */
+        uint32_t n_purges;   /* and after how many purges */
         bool tries_client;   /* the one that was let through at the end of its client's hold */
         bool refresh;        /* goes on without waiters */
         bool had_waiter;     /* a caller wanted it, at least at some time */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The parser of what callers send. The first byte says what the rest is: 'b' a body, 'a' an
- * Authorization header, a newline, and a query; anything else a query.
+ * The parser of what callers send. The first byte says what the rest is: 'b' a body, 'f' a filter,
+ * 'a' an Authorization header, a newline, and a query; anything else a query.
  */
 
 #include "fuzz.h"
@@ -25,7 +25,9 @@ static bool is_documented(int r)
         case REASON_BAD_SUBJECT:
         case REASON_BAD_SCOPE:
         case REASON_BAD_MIN_TTL:
-        case REASON_BAD_REJECTED_TOKEN: return true;
+        case REASON_BAD_REJECTED_TOKEN:
+        case REASON_BAD_LIMIT:
+        case REASON_BAD_AFTER: return true;
         default: return false;
         }
 }
@@ -159,17 +161,22 @@ static void parse_form(struct token_request *request, const char *bytes, size_t 
         r = request_parse(request, form, size, source);
         must(is_documented(r));
         check_wiped(bytes, form, size);
+        must(request->keys.n <= REQUEST_KEYS_MAX);
         if (r == 0) {
                 must(request->subject_kind < _SUBJECT_KIND_N);
-                must(request->subject.size >= 1);
+                must(request->has_subject || source == REQUEST_FILTER);
+                must(request->has_subject == (request->subject.size > 0));
                 must(request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+                must(request->limit <= 999999);
+                must(source == REQUEST_FILTER || (request->limit == 0 && request->after == 0));
                 must(text_is_plain_utf8(request->subject));
                 must(lies_in(request->subject, form, size));
                 must(lies_in(request->scope, form, size));
                 must(lies_in(request->client, form, size));
                 must(request->min_ttl_ms <= UINT64_C(999999999) * 1000);
                 check_scope(request->scope);
-                check_grant(request);
+                if (request->has_subject)
+                        check_grant(request);
         }
         request_deinit(request);
         free(form);
@@ -209,6 +216,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         request_init(&request);
         if (data[0] == 'b') {
                 source = REQUEST_BODY;
+        } else if (data[0] == 'f') {
+                source = REQUEST_FILTER;
         } else if (data[0] == 'a') {
                 const char *newline = memchr(bytes, '\n', size);
                 const size_t header_size = newline ? (size_t)(newline - bytes) : size;

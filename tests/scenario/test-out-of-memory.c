@@ -6,7 +6,7 @@
  * back. Linked with --wrap for the functions below; nothing in the world itself allocates.
  */
 
-#include "world.h"
+#include "rules.h"
 
 #include <errno.h>
 #include <json-c/json_tokener.h>
@@ -135,7 +135,8 @@ static void live_through_a_day(struct world *world)
 static void whichever_allocation_fails_every_caller_is_answered(void **state)
 {
         (void)state;
-        for (int for_ever = 0; for_ever <= 1; for_ever++) {
+        for (int way = 0; way < 4; way++) {
+                const bool for_ever = way & 1;
                 unsigned long n = 0;
                 bool failed;
 
@@ -145,6 +146,8 @@ static void whichever_allocation_fails_every_caller_is_answered(void **state)
 
                         world_init(&world);
                         world.starved = true;
+                        if (way & 2) /* of root no share is kept */
+                                world.peer.uid = world.policy.own_uid;
                         world_start(&world);
                         begin_shortage(n++, for_ever);
                         live_through_a_day(&world);
@@ -236,6 +239,90 @@ static void deadlines_expiry_and_abort_need_no_memory(void **state)
         world_end(&world);
 }
 
+static void new_rules_without_memory_are_not_taken(void **state)
+{
+        struct rule before[] = {rule_for("crm", UID_CRM)}, after[] = {rule_for("other", UID_OTHER)};
+        const struct policy policy = {.rules = after, .n_rules = 1, .own_uid = 990};
+        struct caller waiting = {}, caller = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world_begin_with(&world, before, 1);
+        world_ask_as(&world, &waiting, UID_CRM, "anna");
+        begin_shortage(0, false);
+        assert_int_equal(broker_set_policy(world.broker, &policy, world.now_ms), -ENOMEM);
+        assert_true(end_shortage());
+        world_turn(&world);
+        assert_waits(&waiting);
+        assert_ptr_equal(broker_policy(world.broker), &world.policy);
+        world_ask_as(&world, &caller, UID_OTHER, "anna");
+        assert_reason(&caller, REASON_NOT_PERMITTED);
+        begin_shortage(1, true); /* one allocation is all that it takes */
+        world_set_policy(&world, &policy);
+        assert_false(end_shortage());
+        assert_reason(&waiting, REASON_NOT_PERMITTED);
+        world_end(&world);
+}
+
+static void purges_and_lists_need_no_memory(void **state)
+{
+        const struct filter everything = {};
+        static struct page page;
+        struct caller caller = {};
+        struct purge purge;
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world_start(&world);
+        (void)world_prime(&world, "anna", 3600);
+        world_ask_user(&world, &caller, "bert");
+        begin_shortage(0, true);
+        broker_list(world.broker, &everything, 0, 0, world.now_ms, &page);
+        assert_int_equal(page.n, 1);
+        assert_true(world_purge(&world, &everything, &purge));
+        while (world.n_purging > 0)
+                world_turn(&world);
+        assert_int_equal(purge.n_purged, 1);
+        assert_int_equal(world_counters(&world).limits.detached, 1);
+        assert_false(end_shortage());
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&caller, 2);
+        world_end(&world);
+}
+
+/* A share, the flight itself: whatever it was that could not be had, nothing of it is left. */
+static void whoever_cannot_wait_for_want_of_memory_holds_no_share(void **state)
+{
+        unsigned long n = 0;
+        bool failed;
+
+        (void)state;
+        do {
+                struct rule rules[] = {rule_for("crm", UID_CRM)};
+                struct caller caller = {};
+                struct world world;
+
+                world_init(&world);
+                world.starved = true;
+                world.settings.max_flights = 4; /* one for each */
+                world_begin_with(&world, rules, 1);
+                begin_shortage(n++, false);
+                world_ask_as(&world, &caller, UID_CRM, "anna");
+                failed = end_shortage();
+                if (failed)
+                        assert_reason(&caller, REASON_OUT_OF_MEMORY);
+                else
+                        world_finish(&world, NULL, ENDING_TOKEN);
+                world_ask_as(&world, &caller, UID_CRM, "bert");
+                assert_waits(&caller);
+                assert_int_equal(world_counters(&world).uid_flights_full, 0);
+                world_end(&world);
+        } while (failed);
+        assert_true(n > 4);
+}
+
 static void a_broker_without_memory_to_begin_with_is_not_made(void **state)
 {
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = {0};
@@ -267,6 +354,9 @@ int main(void)
                 cmocka_unit_test(an_old_token_is_served_whichever_allocation_for_a_new_one_fails),
                 cmocka_unit_test(hits_need_no_memory),
                 cmocka_unit_test(deadlines_expiry_and_abort_need_no_memory),
+                cmocka_unit_test(new_rules_without_memory_are_not_taken),
+                cmocka_unit_test(purges_and_lists_need_no_memory),
+                cmocka_unit_test(whoever_cannot_wait_for_want_of_memory_holds_no_share),
                 cmocka_unit_test(a_broker_without_memory_to_begin_with_is_not_made),
         };
 

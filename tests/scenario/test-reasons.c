@@ -2,11 +2,12 @@
 
 /*
  * Every reason that the core can give for an answer is met once, each in the plainest way there is.
- * OUT_OF_MEMORY is met in test-out-of-memory.c; those of parsing, HTTP and connections never come
- * from the core.
+ * OUT_OF_MEMORY is met in test-out-of-memory.c; the rights to monitor and to administer are judged
+ * in tests/unit/test-policy.c; those of parsing, HTTP, connections and records never come from the
+ * core.
  */
 
-#include "world.h"
+#include "rules.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -147,6 +148,68 @@ static void see_queue_deadline_and_end(void)
         world_end(&world);
 }
 
+static void see_policy(void)
+{
+        static char *narrow[] = {(char *)DEFAULT_SCOPE};
+        static struct subject_pattern anna[] = {{SUBJECT_USERNAME, (char *)"anna"}};
+        struct rule rules[] = {rule_for("crm", UID_CRM), rule_for("batch", UID_BATCH),
+                               rule_for("other", UID_OTHER)};
+        struct caller caller = {};
+        struct world world;
+
+        world_init(&world);
+        rules[0].n_clients = 1;
+        rules[0].fetches = (struct rate){1, 1 * MINUTES};
+        rules[0].subjects = anna;
+        rules[0].n_subjects = 1;
+        rule_give_scopes(&rules[0], narrow, 1);
+        rules[1].has_key = true;
+        world.settings.max_waiters = 8; /* two for each */
+        world.settings.max_flights = 4; /* one for each */
+        world_begin_with(&world, rules, 3);
+        world.peer = peer_of(UID_CRM);
+        world_ask(&world, &caller, (struct wish){.client = CLIENT_DESK, .subject = TEXT("anna")});
+        seen[caller.reason] = true;
+        world_ask(&world, &caller, (struct wish){.subject = TEXT("anna"), .scope = "more"});
+        seen[caller.reason] = true;
+        see(&world, &caller, "bert");
+        see(&world, &caller, "anna");
+        world_oldest(&world)->granted = DEFAULT_SCOPE " more";
+        world_finish(&world, NULL, ENDING_TOKEN_WITH_SCOPE);
+        seen[caller.reason] = true;
+        world_advance(&world, 1 * HOURS);
+        see(&world, &caller, "anna");
+        world_finish(&world, NULL, ENDING_REDIRECT);
+        world_advance(&world, 2 * SECONDS);
+        see(&world, &caller, "anna");
+        world.peer = peer_of(UID_BATCH);
+        see(&world, &caller, "anna");
+        world_end(&world);
+}
+
+static void see_shares_and_purges(void)
+{
+        struct rule rules[] = {rule_for("other", UID_OTHER)};
+        struct caller callers[3] = {}, caller = {};
+        const struct filter everything = {};
+        struct purge purges[9];
+        struct world world;
+
+        world_init(&world);
+        world.settings.max_waiters = 8;
+        world.settings.max_flights = 4;
+        world_begin_with(&world, rules, 1);
+        world.peer = peer_of(UID_OTHER);
+        world_ask_user(&world, &callers[0], "anna");
+        see(&world, &caller, "bert");
+        world_ask_user(&world, &callers[1], "anna");
+        see(&world, &caller, "anna");
+        for (int i = 0; i < 8; i++)
+                assert_true(world_purge(&world, &everything, &purges[i]));
+        seen[broker_purge(world.broker, &everything, world.now_ms, &purges[8])] = true;
+        world_end(&world);
+}
+
 static void every_reason_of_the_core_is_met(void **state)
 {
         static const enum reason reasons[] = {
@@ -157,6 +220,15 @@ static void every_reason_of_the_core_is_met(void **state)
                 REASON_NO_TOKEN_URL,
                 REASON_MISSING_SCOPE,
                 REASON_NOT_PERMITTED,
+                REASON_BAD_KEY,
+                REASON_CLIENT_NOT_PERMITTED,
+                REASON_SUBJECT_NOT_PERMITTED,
+                REASON_SCOPE_NOT_PERMITTED,
+                REASON_GRANTED_TOO_MUCH,
+                REASON_FETCHES_SPENT,
+                REASON_UID_WAITERS_FULL,
+                REASON_UID_FLIGHTS_FULL,
+                REASON_PURGES_FULL,
                 REASON_PEER_GONE,
                 REASON_SUBJECT_REFUSED,
                 REASON_SCOPE_REFUSED,
@@ -189,6 +261,8 @@ static void every_reason_of_the_core_is_met(void **state)
         see_limits();
         see_breaker_and_rejections();
         see_queue_deadline_and_end();
+        see_policy();
+        see_shares_and_purges();
         for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
                 if (!seen[reasons[i]])
                         fail_msg("%s was not met",
