@@ -2,7 +2,8 @@
 
 /*
  * JSON is written by hand, because a library would leave copies of the token behind. All it takes
- * is the escaping of strings: what goes in is printable ASCII, which the core has seen to.
+ * is the escaping of strings: what goes in is UTF-8 without control characters, which the core has
+ * seen to.
  */
 
 #include "render.h"
