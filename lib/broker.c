@@ -411,8 +411,9 @@ static int begin(struct broker *broker, const struct question *question, struct 
 {
         struct quota *quota = quota_of(broker, question->rule);
         struct memory_record *record;
+        int r;
 
-        if (quota && quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms)) {
+        if (broker_fetches_spent(broker, question->rule, question->now_ms, ret_left_ms)) {
                 broker->counters.fetches_spent++;
                 return REASON_FETCHES_SPENT;
         }
@@ -423,9 +424,13 @@ static int begin(struct broker *broker, const struct question *question, struct 
                 backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
                                MEMORY_REJECTION_MAX_MS, question->now_ms);
         }
-        return error_trace(broker_begin_flight(ret, broker, question->key, question->client,
-                                               question->audience, question->peer,
-                                               question->now_ms));
+        r = broker_begin_flight(ret, broker, question->key, question->client, question->audience,
+                                question->peer, question->now_ms);
+        if (r)
+                return error_trace(r);
+        if (quota) /* there is one left, as was seen above */
+                (void)quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms);
+        return 0;
 }
 
 /* Joins the flight for the grant, or begins one. BROKER_E_WAIT, -ENOMEM, or a reason why neither

@@ -185,7 +185,7 @@ struct filter {
         struct text scope;   /* canonical; empty: any */
 };
 
-/* What a request with REQUEST_FILTER means. 0, REASON_UNKNOWN_CLIENT or REASON_AMBIGUOUS_CLIENT. */
+/* What a request with REQUEST_FILTER means. 0 or REASON_UNKNOWN_CLIENT. */
 int broker_filter(const struct broker *broker, const struct token_request *request,
                   struct filter *ret);
 
