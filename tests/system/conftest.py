@@ -13,6 +13,7 @@ import pytest
 pytest.register_assert_rewrite("expect")
 
 from harness import Daemon, Issuer  # noqa: E402
+from people import population  # noqa: E402
 
 _numbers = itertools.count(1)
 
@@ -25,6 +26,13 @@ def enough_descriptors():
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@pytest.fixture(scope="session")
+def people():
+    """Users of this host, made for the tests; needs root."""
+    with population() as people:
+        yield people
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ whom shows in what he gets. Needs root.
 import contextlib
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,58 +19,30 @@ import pytest
 
 import expect
 from harness import PORTAL, Daemon, ask_bytes, question
+from people import acting_as, needs_users
 from wire import TIMEOUT, Connection, eventually, form_request, parse_response
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("useradd"), reason="needs root to make users"
-)
+pytestmark = needs_users
 
 LISTENERS = ("unix", "tcp4", "tcp6")
 
 
-@contextlib.contextmanager
-def user_for_the_test(name):
-    subprocess.run(["userdel", name], capture_output=True)  # left by a run that was killed
-    subprocess.run(
-        ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", name],
-        check=True,
-    )
-    try:
-        yield pwd.getpwnam(name)
-    finally:
-        subprocess.run(["userdel", name], check=True)
-
-
 @pytest.fixture(scope="module")
-def owner():
+def owner(people):
     """The user the daemon runs as."""
-    with user_for_the_test("et-owner") as user:
-        yield user
+    return people.a.user
 
 
 @pytest.fixture(scope="module")
-def other():
+def other(people):
     """Somebody else."""
-    with user_for_the_test("et-other") as user:
-        yield user
+    return people.d.user
 
 
 @pytest.fixture(scope="module")
 def owners_daemon(issuer_process, owner):
     with Daemon(issuer_process, clients=[PORTAL], user=owner) as daemon:
         yield daemon
-
-
-@contextlib.contextmanager
-def acting_as(user):
-    """We, with another effective user; sockets made and connected meanwhile are his."""
-    os.setegid(user.pw_gid)
-    os.seteuid(user.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def connect_as(user, daemon, listener):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Who gets tokens while there are no rules: root and the daemon's own user, on every listener.
+"""Who gets tokens while there are no rules: the daemon's own user on every listener, and root on Unix
+sockets.
 
 Callers of another uid are curl, started with that uid. Needs root.
 """
@@ -12,9 +13,10 @@ import subprocess
 import pytest
 
 import expect
-from harness import PORTAL, READ, Daemon, environment, payload
+from harness import PORTAL, READ, Daemon, become, environment, payload
 from wire import form_request
 
+ROOT = pwd.getpwuid(0)
 NOBODY = pwd.getpwnam("nobody")
 # Some other user who is neither root nor the daemon's.
 OTHER = pwd.getpwnam("daemon")
@@ -120,36 +122,37 @@ class TestDaemonOfNobody:
     @pytest.fixture(scope="class")
     def unprivileged(self, issuer_process):
         """A daemon that runs as nobody, whose files are his."""
-        prefix = [
-            "setpriv",
-            f"--reuid={NOBODY.pw_uid}",
-            f"--regid={NOBODY.pw_gid}",
-            "--clear-groups",
-        ]
-        daemon = Daemon(issuer_process, clients=[PORTAL], prefix=prefix)
-        daemon.path.touch(0o600)
-        for path in (daemon.directory, *daemon.directory.iterdir()):
-            os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
-        with daemon:
+        with Daemon(issuer_process, clients=[PORTAL], user=NOBODY) as daemon:
             yield daemon
 
     @pytest.mark.parametrize("listener", ["unix", "tcp4", "tcp6"])
     def test_who_gets_tokens(self, unprivileged, issuer, listener):
-        for user in (pwd.getpwnam("root"), NOBODY):
+        for user, allowed in ((ROOT, listener == "unix"), (NOBODY, True), (OTHER, False)):
             status, answer = ask(unprivileged, listener, user)
-            assert status == 200, answer
-            assert payload(answer["access_token"])["sub"] == "pa"
-        status, answer = ask(unprivileged, listener, OTHER)
-        assert (status, answer["error"]) == (403, "access_denied")
+            if allowed:
+                assert status == 200, answer
+                assert payload(answer["access_token"])["sub"] == "pa"
+            else:
+                assert (status, answer["error"]) == (403, "access_denied")
+
+    @pytest.mark.parametrize("listener", ["unix", "tcp4", "tcp6"])
+    def test_who_administers(self, unprivileged, issuer, listener):
+        """On Unix sockets only, and there the same two."""
+        for user in (ROOT, NOBODY, OTHER):
+            status, body = curl(unprivileged, listener, "/v1/tokens", user)
+            assert status == (200 if listener == "unix" and user != OTHER else 403), body
+
+    @pytest.mark.parametrize("listener", ["unix", "tcp4", "tcp6"])
+    def test_who_monitors(self, unprivileged, issuer, listener):
+        """Whoever may have tokens, on any listener."""
+        target = "/v1/explain?client_id=portal&subject_username=pa"
+        for user, allowed in ((ROOT, listener == "unix"), (NOBODY, True), (OTHER, False)):
+            status, body = curl(unprivileged, listener, target, user)
+            assert status == (200 if allowed else 403), body
+            assert ("entry" in json.loads(body)) == allowed
 
     def test_a_secret_of_root_that_it_may_not_read(self, issuer):
-        prefix = [
-            "setpriv",
-            f"--reuid={NOBODY.pw_uid}",
-            f"--regid={NOBODY.pw_gid}",
-            "--clear-groups",
-        ]
-        daemon = Daemon(issuer, clients=[PORTAL], prefix=prefix)
+        daemon = Daemon(issuer, clients=[PORTAL], prefix=become(NOBODY))
         try:
             daemon.path.touch(0o600)
             for path in (daemon.directory, daemon.path):
