@@ -16,9 +16,21 @@
 #include "explain.h"
 #include "secrets.h"
 
+#define ID_MAX_DIGITS 10
+
 static bool is_number(const char *text)
 {
         return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* The last id of all stands for none. */
+static bool read_id(const char *digits, unsigned int *ret)
+{
+        const unsigned long long id = strlen(digits) <= ID_MAX_DIGITS ? strtoull(digits, NULL, 10)
+                                                                      : UINT32_MAX;
+
+        *ret = (unsigned int)id;
+        return id < UINT32_MAX;
 }
 
 static bool take_user(struct explain_question *question, const char *name)
@@ -26,14 +38,17 @@ static bool take_user(struct explain_question *question, const char *name)
         const struct passwd *user = NULL;
         int n = EXPLAIN_GROUPS_MAX;
 
-        if (name && !is_number(name)) {
+        if (!name) {
+                question->peer.uid = getuid();
+        } else if (is_number(name)) {
+                if (!read_id(name, &question->peer.uid))
+                        return false;
+        } else {
                 user = getpwnam(name);
                 if (!user)
                         return false;
+                question->peer.uid = user->pw_uid;
         }
-        question->peer.uid = !name  ? getuid()
-                             : user ? user->pw_uid
-                                    : (uid_t)strtoul(name, NULL, 10);
         if (!user)
                 user = getpwuid(question->peer.uid);
         if (user && getgrouplist(user->pw_name, user->pw_gid, question->groups, &n) >= 0)
@@ -43,12 +58,21 @@ static bool take_user(struct explain_question *question, const char *name)
 
 static bool take_group(struct explain_question *question, const char *name)
 {
-        const struct group *group = is_number(name) ? NULL : getgrnam(name);
+        const struct group *group;
+        gid_t gid;
 
-        if ((!group && !is_number(name)) || question->peer.n_groups == EXPLAIN_GROUPS_MAX)
+        if (is_number(name)) {
+                if (!read_id(name, &gid))
+                        return false;
+        } else {
+                group = getgrnam(name);
+                if (!group)
+                        return false;
+                gid = group->gr_gid;
+        }
+        if (question->peer.n_groups == EXPLAIN_GROUPS_MAX)
                 return false;
-        question->groups[question->peer.n_groups++] = group ? group->gr_gid
-                                                            : (gid_t)strtoul(name, NULL, 10);
+        question->groups[question->peer.n_groups++] = gid;
         return true;
 }
 
@@ -66,7 +90,8 @@ static bool take_subject(struct explain_question *question, const char *word)
                 question->request.subject_kind = kind;
                 question->request.subject = TEXT(colon + 1);
                 return question->request.subject.size > 0 &&
-                       question->request.subject.size <= REQUEST_SUBJECT_MAX_BYTES;
+                       question->request.subject.size <= REQUEST_SUBJECT_MAX_BYTES &&
+                       text_is_plain_utf8(question->request.subject);
         }
         return false;
 }

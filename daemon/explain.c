@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../lib/error.h"
+#include "config-names.h"
 #include "explain-question.h"
 
 static void print_caller(const struct explain_question *question, FILE *out)
@@ -121,6 +122,30 @@ static void print_fetches(const struct rule *rule, FILE *out)
                 rule->admin ? "yes, over Unix sockets" : "no");
 }
 
+/* What stands between the quotes of the configuration's strings. */
+static void print_escaped(FILE *out, struct text text)
+{
+        for (size_t i = 0; i < text.size; i++) {
+                if (text.bytes[i] == '"' || text.bytes[i] == '\\')
+                        fputc('\\', out);
+                fputc(text.bytes[i], out);
+        }
+}
+
+static void print_string(FILE *out, struct text text)
+{
+        fputc('"', out);
+        print_escaped(out, text);
+        fputc('"', out);
+}
+
+static void print_subject(const struct token_request *request, FILE *out)
+{
+        fprintf(out, "\"%s:", subject_kind_name(request->subject_kind));
+        print_escaped(out, request->subject);
+        fputc('"', out);
+}
+
 /* A line that would be enough, and gives nothing else. */
 static void print_new_rule(const struct explain_question *question, FILE *out)
 {
@@ -128,44 +153,60 @@ static void print_new_rule(const struct explain_question *question, FILE *out)
         struct text value;
         size_t at = 0;
 
-        fprintf(out, "  { name = \"NAME\"; user = \"");
-        if (question->user)
-                fprintf(out, "%s\";", question->user);
-        else
-                fprintf(out, "%u\";", (unsigned int)question->peer.uid);
-        if (question->unit)
-                fprintf(out, " unit = \"%s\";", question->unit);
-        fprintf(out, " clients = [ \"%s\" ];", question->client_name);
+        fprintf(out, "  { name = \"NAME\";");
+        if (!config_names_fault(question->peer.uid)) {
+                fprintf(out, " user = ");
+                if (question->user)
+                        print_string(out, TEXT(question->user));
+                else
+                        fprintf(out, "\"%u\"", (unsigned int)question->peer.uid);
+                fprintf(out, ";");
+        }
+        if (question->unit) {
+                fprintf(out, " unit = ");
+                print_string(out, TEXT(question->unit));
+                fprintf(out, ";");
+        }
+        fprintf(out, " clients = [ \"%s\" ]; subjects = [ ", question->client_name);
         if (request->has_subject)
-                fprintf(out, " subjects = [ \"%s:%.*s\" ];",
-                        subject_kind_name(request->subject_kind), (int)request->subject.size,
-                        request->subject.bytes);
+                print_subject(request, out);
         else
-                fprintf(out, " subjects = [ \"username:…\" ];");
-        fprintf(out, " scopes = [");
-        for (bool first = true; (value = scope_next(question->asked, &at)).size > 0; first = false)
-                fprintf(out, "%s \"%.*s\"", first ? "" : ",", (int)value.size, value.bytes);
+                fprintf(out, "\"username:…\"");
+        fprintf(out, " ]; scopes = [");
+        for (bool first = true; (value = scope_next(question->asked, &at)).size > 0;
+             first = false) {
+                fprintf(out, first ? " " : ", ");
+                print_string(out, value);
+        }
         fprintf(out, " ]; }\n");
 }
 
+/* Everything that the rule lacks, in as many lines as it would have to change. */
 static void print_missing(const struct rule *rule, const struct explain_question *question,
-                          int reason, FILE *out)
+                          FILE *out)
 {
         const struct token_request *request = &question->request;
         struct text value;
         size_t at = 0;
+        bool any = false;
 
-        if (reason == REASON_CLIENT_NOT_PERMITTED)
+        if (policy_check_client(rule, question->client))
                 fprintf(out, "  clients = [ …, \"%s\" ];\n", question->client_name);
-        if (reason == REASON_SUBJECT_NOT_PERMITTED)
-                fprintf(out, "  subjects = [ …, \"%s:%.*s\" ];\n",
-                        subject_kind_name(request->subject_kind), (int)request->subject.size,
-                        request->subject.bytes);
-        if (reason != REASON_SCOPE_NOT_PERMITTED)
-                return;
-        while ((value = scope_next(question->asked, &at)).size > 0)
-                if (!policy_gives_scope(rule, value))
-                        fprintf(out, "  scopes = [ …, \"%.*s\" ];\n", (int)value.size, value.bytes);
+        if (request->has_subject &&
+            policy_check_subject(rule, request->subject_kind, request->subject)) {
+                fprintf(out, "  subjects = [ …, ");
+                print_subject(request, out);
+                fprintf(out, " ];\n");
+        }
+        while ((value = scope_next(question->asked, &at)).size > 0) {
+                if (policy_gives_scope(rule, value))
+                        continue;
+                fprintf(out, any ? ", " : "  scopes = [ …, ");
+                print_string(out, value);
+                any = true;
+        }
+        if (any)
+                fprintf(out, " ];\n");
 }
 
 /* A later rule that would have given it, but for the order. */
@@ -192,11 +233,17 @@ static int print_refusal(const struct config *config, const struct rule *rule,
                          const struct explain_question *question, int reason, FILE *out)
 {
         const struct reason_info *info = reason_info((enum reason)reason);
+        const char *fault;
 
         fprintf(out, "refused: %s (%u %s): %s\n", info->code, info->status, info->error,
                 info->description);
         if (reason == REASON_BAD_KEY)
                 return EXPLAIN_E_REFUSED;
+        fault = rule ? NULL : config_names_fault(question->peer.uid);
+        if (fault && !question->unit) {
+                fprintf(out, "uid %u %s\n", (unsigned int)question->peer.uid, fault);
+                return EXPLAIN_E_REFUSED;
+        }
         if (!rule) {
                 fprintf(out, "this entry of 'callers' in %s would allow it:\n", config->path);
                 print_new_rule(question, out);
@@ -204,7 +251,7 @@ static int print_refusal(const struct config *config, const struct rule *rule,
         }
         fprintf(out, "this in rule '%s', %s line %d, would allow it:\n", rule->name, config->path,
                 rule->line);
-        print_missing(rule, question, reason, out);
+        print_missing(rule, question, out);
         print_shadowed(config, rule, question, out);
         return EXPLAIN_E_REFUSED;
 }
