@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Listing and purging tokens: everything that is there, once, and never a token of it."""
 
+import base64
 import itertools
 import threading
 
@@ -368,6 +369,22 @@ class TestRights:
         for place in (people.c.at(ruled.unix), people.a.at(ruled.tcp4), ruled.tcp4):
             expect.error(call(ruled, "DELETE", place, client_id="portal"), 403, "access_denied")
         expect.hit(ruled.ask("pa", address=people.a.at(ruled.unix)), "pa")
+
+    def test_a_rule_with_a_key(self, ruled, people):
+        """Sent as with requests for tokens; HTTP Basic is no filter."""
+        key = "key-of-administration-0123"
+        path = ruled.put_key("admin", key)
+        keyed = {"name": "d", "user": people.d.name, "key_file": path, "admin": True}
+        ruled.reload(callers=[*ruled.settings["callers"], keyed])
+        here = people.d.at(ruled.unix)
+        for more in ({}, {"client_secret": "wrong"}):
+            expect.error(call(ruled, "GET", here, **more), 401, "invalid_client")
+            expect.error(call(ruled, "DELETE", here, scope=READ, **more), 401, "invalid_client")
+        authorization = base64.b64encode(f"anything:{key}".encode()).decode()
+        headers = [("Authorization", f"Basic {authorization}")]
+        assert ruled.request("GET", "/v1/tokens", headers, address=here).status == 200
+        response = call(ruled, "DELETE", here, scope=READ, client_secret=key)
+        assert response.json() == {"purged": 1}
 
     def test_the_daemons_user(self, issuer, people):
         with Daemon(

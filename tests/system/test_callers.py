@@ -244,6 +244,27 @@ class TestRights(Table):
             refused(ruled.ask("pa", address=here, scope=scope), "a", MANAGE)
         refused(ruled.ask("pa", address=here, scope=f"{READ}x"), "a", f"{READ}x")
 
+    def test_more_than_was_asked_for(self, ruled, place, people, issuer, subject):
+        """A token that the issuer granted too much goes to those who may have all of it."""
+        granted = f"{READ} {MANAGE}"
+        issuer.behave(granted_scope=granted)
+
+        def served(response, name):
+            assert response.status == 200, response
+            assert response.json()["scope"] == granted
+            expect.claims(response.json()["access_token"], name)
+
+        may, may_not = place(people.b, "unix"), place(people.a, "unix")
+        for _ in range(2):
+            served(ruled.ask("pax", address=may), "pax")
+            response = ruled.ask("pax", address=may_not)
+            assert "granted more" in expect.error(response, 502, "server_error")
+        # Also where it was he who has caused the fetch.
+        name = f"p-{subject}"
+        expect.error(ruled.ask(name, address=may_not), 502, "server_error")
+        served(ruled.ask(name, address=may), name)
+        assert issuer.requests() == 2
+
     def test_a_rule_without_rights(self, ruled, place, people, issuer):
         refused(ruled.ask("pa", address=place(people.c, "unix")), "c", "client application portal")
 

@@ -2,6 +2,7 @@
 """SIGHUP: who may have what changes at once, and nothing else does."""
 
 import contextlib
+import hashlib
 import os
 import signal
 
@@ -109,6 +110,24 @@ class TestRightsTakenAway:
         daemon.settle()
         expect.token(daemon.ask("pb", address=people.b.at(daemon.unix)), "pb")
         assert issuer.stats()["by_subject"] == {"username:pb": 1}
+
+    def test_from_who_has_an_old_token_to_fall_back_on(
+        self, start_daemon, issuer, people, subject
+    ):
+        """He would get it if the issuer took its time; not any more."""
+        daemon = start_daemon(callers=rules_of(people.a, people.b))
+        token = daemon.ask(subject, address=people.a.at(daemon.unix)).json()["access_token"]
+        rejected = hashlib.sha256(token.encode()).hexdigest()
+        issuer.behave(hold=True)
+        with people.a.connect(daemon.unix) as of_a, people.b.connect(daemon.unix) as of_b:
+            of_b.send(ask_bytes(subject, rejected_token_sha256=rejected)).wait_until_read()
+            issuer.wait_for("held", 1)
+            of_a.send(ask_bytes(subject)).wait_until_read()
+            daemon.settle()
+            daemon.reload(callers=rules_of(people.b))
+            refused(of_a.receive())
+            issuer.release()
+            expect.token(of_b.receive(), subject)
 
     def test_by_another_key(self, start_daemon, issuer, people):
         """The file's content counts as it was when it was read."""
