@@ -337,6 +337,6 @@ class TestRights(Table):
     def test_explain_shows_state_to_monitors_only(self, ruled, place, people, issuer, subject):
         expect.token(ruled.ask(subject, address=place(people.b, "unix")), subject)
         explanation = ruled.explain(subject, address=place(people.b, "unix"))
-        assert set(explanation) == {"permitted", "rule", "client_name", "subject", "scope"}
+        assert set(explanation) == {"permitted", "rule", "client", "subject", "scope"}
         assert explanation == ruled.explain(subject, address=place(people.b, "unix"))
         assert explanation["rule"] == "b"
