@@ -113,13 +113,25 @@ static int print_rights(const struct rule *rule, const struct explain_question *
         return client ? client : subject ? subject : scope;
 }
 
-static void print_fetches(const struct rule *rule, FILE *out)
+static bool has_right(const struct policy *policy, const struct explain_question *question,
+                      enum right right)
 {
+        return policy_check_right(policy, &question->peer, &question->keys, right) == 0;
+}
+
+static void print_fetches(const struct policy *policy, const struct rule *rule,
+                          const struct explain_question *question, FILE *out)
+{
+        const bool admin = has_right(policy, question, RIGHT_ADMIN);
+
         if (rule->fetches.count > 0)
                 fprintf(out, "  fetches: %llu in %llu s\n", (unsigned long long)rule->fetches.count,
                         (unsigned long long)rule->fetches.period_ms / 1000);
-        fprintf(out, "  monitor: %s, admin: %s\n", rule->monitor ? "yes" : "no",
-                rule->admin ? "yes, over Unix sockets" : "no");
+        fprintf(out, "  monitor: %s, admin: %s\n",
+                has_right(policy, question, RIGHT_MONITOR) ? "yes" : "no",
+                admin         ? "yes"
+                : rule->admin ? "over Unix sockets only"
+                              : "no");
 }
 
 /* What stands between the quotes of the configuration's strings. */
@@ -272,7 +284,7 @@ int explain(const struct config *config, char *const words[], int n_words, FILE 
                         config, NULL, &question,
                         policy_select(&config->policy, &question.peer, &question.keys, &rule), out);
         r = print_rights(rule, &question, out);
-        print_fetches(rule, out);
+        print_fetches(&config->policy, rule, &question, out);
         if (r)
                 return print_refusal(config, rule, &question, r, out);
         fprintf(out, "permitted\n");
