@@ -512,9 +512,10 @@ class Daemon(Program):
 
 
 def rule(name, **more):
-    """An entry of `callers` that gives all users' tokens of the portal, unless told."""
+    """An entry of `callers` that gives all users' tokens of the portal; what is None is left out."""
     rights = {"clients": ["portal"], "subjects": ["username:*"], "scopes": ["*"]}
-    return {"name": name, **{key: value for key, value in (rights | more).items() if value is not None}}
+    given = {key: value for key, value in (rights | more).items() if value is not None}
+    return {"name": name, **given}
 
 
 def totals(text):

@@ -68,7 +68,8 @@ def remove_leftovers():
         for entry in entries:
             match = NAME.fullmatch(entry[0])
             if match and not Path(f"/proc/{match[1]}").exists():
-                with contextlib.suppress(AssertionError):  # userdel takes the group of that name too
+                # A group has gone with the user of its name.
+                with contextlib.suppress(AssertionError):
                     manage(f"{database}del", entry[0])
 
 
@@ -171,7 +172,7 @@ class Person:
 
 @dataclass
 class People:
-    """Who there is: b and c are in the team, b by his primary group and c by a supplementary one."""
+    """Who there is; b is in the team by his primary group, c by a supplementary one."""
 
     a: Person
     b: Person

@@ -26,6 +26,8 @@ def rules(people):
             user=people.a.name,
             clients=["portal", "staff"],
             subjects=["username:*", "email:*"],
+            monitor=True,
+            admin=True,
         ),
         rule("b", user=str(people.b.uid), subjects=["username:p*"], scopes=[READ]),
         {"name": "c-unit", "user": people.c.name, "unit": "crm@*.service", "monitor": True},
@@ -79,7 +81,11 @@ class TestVerdicts:
         (f"user={{b}} client=portal subject=email:pa scope={READ}", REFUSED, "email:pa: NOT"),
         (f"user={{b}} client=portal subject=username:pa scope={MANAGE}", REFUSED, "manage: NOT"),
         (f"user={{b}} {PORTAL} scope={MANAGE}", REFUSED, "manage: NOT given"),
-        ("user={b} client=portal subject=username:pa", PERMITTED, "default|read: given"),
+        ("user={b} client=portal subject=username:pa", PERMITTED, f"scope {READ}: given"),
+        # other rights, and where they hold
+        (f"user={{a}} key_file=KEY {PORTAL}", PERMITTED, "monitor: yes, admin: yes\n"),
+        (f"over=tcp user={{a}} key_file=KEY {PORTAL}", PERMITTED, "yes, admin: over Unix sockets"),
+        (f"user={{b}} {PORTAL}", PERMITTED, "monitor: no, admin: no\n"),
         (f"user={{b}} client=portal scope={READ}", PERMITTED, "permitted"),
         # groups of the database, others, and none over TCP
         (f"user={{c}} {CRM}", PERMITTED, "rule 'team' .*: selected"),
@@ -112,7 +118,7 @@ class TestVerdicts:
         (f"user=61184 {PORTAL}", REFUSED, "61184 .* systemd gives to one service"),
     ]
 
-    @pytest.mark.parametrize("question, status, pattern", CASES, ids=[case[0] for case in CASES])
+    @pytest.mark.parametrize("question, status, pattern", CASES, ids=str)
     def test_table(self, explained, people, rules, question, status, pattern):
         question = question.replace("KEY", str(rules[0]["key_file"]))
         run = explain(explained, *words(people, question))
@@ -146,6 +152,9 @@ class TestVerdicts:
             ):
                 run = explain(daemon, f"user={user}", f"over={over}", *self.PORTAL.split())
                 assert run.returncode == status, run
+                if status == PERMITTED:
+                    admin = "yes" if over == "unix" else "no"
+                    assert f"monitor: yes, admin: {admin}\n" in run.stdout
         finally:
             daemon.close()
 
@@ -200,7 +209,8 @@ class TestRoundTrip:
         """The configuration with the suggestion in it, as an operator would put it there."""
         entry = re.search(r"^  (\{ name = .*\})$", said, re.M)
         if entry:
-            return re.sub(r"^(callers = \( )", lambda match: match[1] + entry[1] + ", ", text, 1, re.M)
+            first = re.search(r"^callers = \( ", text, re.M).end()
+            return f"{text[:first]}{entry[1]}, {text[first:]}"
         name = re.search(r"this in rule '(\S+)'", said)[1]
         line = re.search(rf'\{{ name = "{name}";.*?\}}(?=[, ])', text)[0]
         mended = line

@@ -14,7 +14,7 @@ import pytest
 import expect
 from harness import environment, question, rule
 from people import needs_users
-from wire import TIMEOUT, Connection, form, form_request, http_request
+from wire import FORM, TIMEOUT, Connection, form, form_request, http_request
 
 ASK = form(question("pa"))
 QUERY = ASK.decode()
@@ -22,7 +22,7 @@ METADATA = ("Metadata", "true")
 
 # Each path as a request that passes: method, target, headers, body.
 PATHS = {
-    "token": ("POST", "/oauth2/token", [("Content-Type", "application/x-www-form-urlencoded")], ASK),
+    "token": ("POST", "/oauth2/token", [("Content-Type", FORM)], ASK),
     "v1-token": ("GET", f"/v1/token?{QUERY}", [METADATA], None),
     "explain": ("GET", f"/v1/explain?{QUERY}", [], None),
     "list": ("GET", "/v1/tokens", [], None),
@@ -147,8 +147,8 @@ class TestWords:
 
     def test_the_browser_is_named_before_all_else(self, daemon):
         """The most telling thing is said: neither the path nor the method matters then."""
-        for method, target in (("PATCH", "/oauth2/token"), ("GET", "/nowhere"), ("POST", "/v1/tokens")):
-            response = daemon.request(method, target, [("Origin", "http://x")])
+        for target in ("/oauth2/token", "/nowhere", "/v1/tokens"):
+            response = daemon.request("PATCH", target, [("Origin", "http://x")])
             assert "header Origin: http://x" in expect.error(response, 403, "access_denied")
 
 
@@ -279,7 +279,7 @@ def test_a_real_fetch_of_node(daemon, issuer, host):
     if has_fetch.stdout.strip() != "function":
         pytest.skip("this node has no fetch")
     origin = f"http://{host}:{daemon.port}"
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers = {"Content-Type": FORM}
     requests = [
         [f"{origin}/oauth2/token", {"method": "POST", "headers": headers, "body": QUERY}],
         [f"{origin}/v1/token?{QUERY}", {"headers": {"Metadata": "true"}}],

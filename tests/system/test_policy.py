@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Who gets tokens while there are no rules: the daemon's own user on every listener, and root on Unix
-sockets.
+"""Who gets tokens while there are no rules: the daemon's own user on every listener, and root on
+Unix sockets.
 
 Callers of another uid are curl, started with that uid. Needs root.
 """

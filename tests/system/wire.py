@@ -83,7 +83,7 @@ def parse_response(buffer, ended=False, bodiless=False):
 
 
 def connect(address, timeout=TIMEOUT):
-    """A connected stream socket; to a Unix socket's path or a (host, port), or what connects itself."""
+    """A connected stream socket; a Unix socket's path, a (host, port), or what connects itself."""
     if hasattr(address, "connect"):
         return address.connect(timeout)
     if isinstance(address, tuple):
