@@ -32,26 +32,29 @@ int api_handle_explain(struct api *api, struct api_call *call)
                 return r ? error_trace(r) : API_ANSWER;
         }
         state = policy_check_right(broker_policy(api->broker), call->peer, &call->request.keys,
-                                   RIGHT_MONITOR) == 0;
+                                   RIGHT_MONITOR, NULL) == 0;
         r = render_explanation(&call->response, &explanation, state);
         return r ? error_trace(r) : API_ANSWER;
 }
 
+/* An administrator's request, as far as it was understood. */
+struct deed {
+        enum audit_action action;
+        const struct rule *rule; /* that decided; NULL: none */
+        struct filter filter;
+};
+
 /* Who did what to which tokens, or was kept from it. */
-static void record(struct api *api, const struct api_call *call, enum audit_action action,
+static void record(struct api *api, const struct api_call *call, const struct deed *deed,
                    enum reason reason, uint64_t count)
 {
         const struct token_request *request = &call->request;
-        const struct rule *rule = NULL;
         const struct audit_decision decision = {
-                .action = action,
+                .action = deed->action,
                 .reason = reason,
                 .peer = call->peer,
-                .rule = policy_select(broker_policy(api->broker), call->peer, &request->keys,
-                                      &rule) == 0
-                                ? rule->name
-                                : NULL,
-                .client = NULL,
+                .rule = deed->rule ? deed->rule->name : NULL,
+                .client = deed->filter.client,
                 .has_subject = request->has_subject,
                 .subject_kind = request->subject_kind,
                 .subject = request->subject,
@@ -63,67 +66,69 @@ static void record(struct api *api, const struct api_call *call, enum audit_acti
 }
 
 /* What is meant, and whether this caller may. 0, -ENOMEM or a reason. */
-static int read_filter(struct api *api, struct api_call *call, struct filter *ret)
+static int read_deed(struct api *api, struct api_call *call, struct deed *deed)
 {
         int r;
 
         r = api_read_request(call, REQUEST_FILTER);
         if (r == 0)
                 r = policy_check_right(broker_policy(api->broker), call->peer, &call->request.keys,
-                                       RIGHT_ADMIN);
+                                       RIGHT_ADMIN, &deed->rule);
         if (r == 0)
-                r = broker_filter(api->broker, &call->request, ret);
+                r = broker_filter(api->broker, &call->request, &deed->filter);
         return error_trace(r);
 }
 
-static int refuse(struct api *api, struct api_call *call, enum audit_action action, int r)
+static int refuse(struct api *api, struct api_call *call, const struct deed *deed, int r)
 {
         const enum reason reason = reason_of_error(r);
 
-        record(api, call, action, reason, 0);
+        record(api, call, deed, reason, 0);
         return error_trace(api_answer_error(call, reason));
 }
 
 int api_handle_list(struct api *api, struct api_call *call)
 {
-        struct filter filter;
+        struct deed deed = {.action = AUDIT_ACTION_LIST};
         struct page page;
         int r;
 
-        r = read_filter(api, call, &filter);
+        r = read_deed(api, call, &deed);
         if (r)
-                return refuse(api, call, AUDIT_ACTION_LIST, r);
-        broker_list(api->broker, &filter, call->request.after, call->request.limit,
+                return refuse(api, call, &deed, r);
+        broker_list(api->broker, &deed.filter, call->request.after, call->request.limit,
                     api->loop->now_ms, &page);
-        record(api, call, AUDIT_ACTION_LIST, REASON_NONE, page.n);
+        record(api, call, &deed, REASON_NONE, page.n);
         r = render_page(&call->response, &page);
         return r ? error_trace(r) : API_ANSWER;
 }
 
 int api_handle_purge(struct api *api, struct api_call *call)
 {
-        struct filter filter;
+        struct deed deed = {.action = AUDIT_ACTION_PURGE};
+        const struct filter *filter = &deed.filter;
         int r;
 
-        r = read_filter(api, call, &filter);
-        if (r == 0 && !filter.by_client && !filter.by_subject && filter.scope.size == 0)
+        r = read_deed(api, call, &deed);
+        if (r == 0 && !filter->by_client && !filter->by_subject && filter->scope.size == 0)
                 r = REASON_MISSING_FILTER;
         if (r == 0)
-                r = broker_purge(api->broker, &filter, api->loop->now_ms, &call->purge);
-        if (r == BROKER_E_WAIT) {
-                call->purging = true;
-                return API_WAIT;
-        }
-        if (r)
-                return refuse(api, call, AUDIT_ACTION_PURGE, r);
-        return error_trace(api_resume_purge(api, call));
+                r = broker_purge(api->broker, filter, api->loop->now_ms, &call->purge);
+        if (r != BROKER_E_WAIT)
+                return refuse(api, call, &deed, r);
+        call->purging = true;
+        return API_WAIT;
 }
 
+/* The rule is looked for again: it may be another since the purge began. */
 int api_resume_purge(struct api *api, struct api_call *call)
 {
+        struct deed deed = {.action = AUDIT_ACTION_PURGE, .filter = call->purge.filter};
         int r;
 
-        record(api, call, AUDIT_ACTION_PURGE, REASON_NONE, call->purge.n_purged);
+        (void)policy_check_right(broker_policy(api->broker), call->peer, &call->request.keys,
+                                 RIGHT_ADMIN, &deed.rule);
+        record(api, call, &deed, REASON_NONE, call->purge.n_purged);
         r = render_purged(&call->response, call->purge.n_purged);
         return r ? error_trace(r) : API_ANSWER;
 }

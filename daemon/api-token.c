@@ -90,10 +90,11 @@ static void note_secret(struct api *api, const struct api_call *call)
         if (call->request.keys.n == 0)
                 return;
         api->secrets_sent++;
-        if (!api->secret_named && !policy_has_keys(broker_policy(api->broker)))
+        if (!api->secret_named && !policy_has_keys(broker_policy(api->broker))) {
                 log_info("a caller sent a client_secret; callers no longer need one here, and it "
                          "was ignored (this is said once)");
-        api->secret_named = true;
+                api->secret_named = true;
+        }
 }
 
 int api_handle_token(struct api *api, struct api_call *call)

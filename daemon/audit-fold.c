@@ -37,9 +37,11 @@ struct fixed {
         uint8_t subject_kind;
         uint8_t cache_status;
         uint8_t has_texts; /* a bit each: "" is not NULL */
-        uint8_t unused[6];
+        uint8_t unused[10];
 };
 
+_Static_assert(offsetof(struct fixed, unused) + 10 == sizeof(struct fixed),
+               "bytes that nobody sets would be compared");
 _Static_assert(sizeof(struct fixed) <= 64, "audit_fold_key has no room for it");
 _Static_assert((AUDIT_FOLD_MAX & (AUDIT_FOLD_MAX - 1)) == 0, "it is used as a mask");
 

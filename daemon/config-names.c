@@ -79,7 +79,7 @@ static int look_up(look_up_fn *function, const char *name, uint32_t *ret_id, boo
                 while (r == EINTR);
                 free(buffer);
         }
-        return r == ENOENT ? 0 : r;
+        return r == ENOENT || r == ESRCH || r == EBADF || r == EPERM ? 0 : r;
 }
 
 static int read_number(struct config_reader *reader, int line, const char *what, const char *name,

@@ -272,6 +272,18 @@ int config_load(struct config **ret, const char *path, FILE *errors)
                 goto out;
         }
 
+        if (status.st_uid != 0 && status.st_uid != geteuid()) {
+                r = reject_file(path, errors,
+                                "says who may have tokens but belongs neither to root nor to the "
+                                "daemon's user: chown root it");
+                goto out;
+        }
+        if (status.st_mode & (S_IWGRP | S_IWOTH)) {
+                r = reject_file(path, errors,
+                                "says who may have tokens but can be written by its group or by "
+                                "others: chmod go-w it");
+                goto out;
+        }
         r = read_file(fd, &text);
         if (r == -ENOMEM)
                 goto out;

@@ -25,6 +25,7 @@ int connections_init(struct connections *connections, size_t max, uint64_t heade
                 .header_timeout_ms = header_timeout_ms,
                 .idle_timeout_ms = idle_timeout_ms,
         };
+        list_init(&connections->all);
         list_init(&connections->busy);
         list_init(&connections->idle);
         return error_trace(shares_init(&connections->shares, max));
@@ -64,6 +65,7 @@ int connection_new(struct connection **ret, struct connections *connections, int
         *connection = (struct connection){.fd = fd, .peer = *peer};
         *peer = (struct peer){};
         list_init(&connection->link);
+        list_push_back(&connections->all, &connection->all_link);
         put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
         connections->n++;
         connections->accepted++;
@@ -76,6 +78,7 @@ void connection_free(struct connections *connections, struct connection *connect
         shares_give(&connections->shares, uid_of(&connection->peer));
         peer_deinit(&connection->peer);
         list_unlink(&connection->link);
+        list_unlink(&connection->all_link);
         connections->n--;
         free(connection);
 }

@@ -16,7 +16,8 @@
 #include "../lib/share.h"
 
 struct connection {
-        struct list link; /* connections::busy or ::idle; in none while it waits or was cut */
+        struct list all_link; /* connections::all */
+        struct list link;     /* connections::busy or ::idle; in none while it waits or was cut */
         uint64_t deadline_ms;
         int fd;           /* libmicrohttpd's */
         bool used;        /* a request was begun on it */
@@ -25,6 +26,7 @@ struct connection {
 };
 
 struct connections {
+        struct list all;
         struct list busy; /* a request is being read, or its answer written; next deadline first */
         struct list idle; /* kept alive, no request yet; next deadline first */
         size_t n;

@@ -116,7 +116,7 @@ static int print_rights(const struct rule *rule, const struct explain_question *
 static bool has_right(const struct policy *policy, const struct explain_question *question,
                       enum right right)
 {
-        return policy_check_right(policy, &question->peer, &question->keys, right) == 0;
+        return policy_check_right(policy, &question->peer, &question->keys, right, NULL) == 0;
 }
 
 static void print_fetches(const struct policy *policy, const struct rule *rule,

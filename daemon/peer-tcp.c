@@ -7,6 +7,9 @@
  * process has closed reads as uid 0. So an answer counts only for a connection that is established
  * or being closed by its owner, with an inode, between exactly our two addresses. IPv4 connections
  * of IPv6 sockets are written as ::ffff:a.b.c.d, which is undone before addresses are compared.
+ *
+ * Only the kernel is listened to: netlink lets a process with CAP_NET_ADMIN send what looks like an
+ * answer.
  */
 
 #include "peer-private.h"
@@ -18,6 +21,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+
+/* Netlink's port of the kernel; whoever has CAP_NET_ADMIN can send to the others. */
+#define KERNEL_PORT 0
 
 /* One end of a connection, IPv4 as a mapped IPv6 address. */
 struct endpoint {
@@ -143,9 +149,14 @@ static bool read_answer(struct peer_finder *finder, struct inet_diag_msg *ret)
                 struct nlmsghdr header;
                 char bytes[4096];
         } buffer;
+        struct sockaddr_nl sender = {};
+        socklen_t size = sizeof(sender);
         ssize_t n;
 
-        while ((n = recv(finder->netlink_fd, &buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
+        while ((n = recvfrom(finder->netlink_fd, &buffer, sizeof(buffer), MSG_DONTWAIT,
+                             (struct sockaddr *)&sender, &size)) > 0) {
+                if (size != sizeof(sender) || sender.nl_pid != KERNEL_PORT)
+                        continue;
                 if (n < (ssize_t)NLMSG_LENGTH(sizeof(*ret)) ||
                     buffer.header.nlmsg_seq != finder->sequence ||
                     buffer.header.nlmsg_type != SOCK_DIAG_BY_FAMILY) {

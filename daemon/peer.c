@@ -23,6 +23,8 @@
 
 int peer_finder_init(struct peer_finder *finder, bool tcp)
 {
+        const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+
         *finder = (struct peer_finder){.netlink_fd = -1, .unit_of = sd_pid_get_unit};
         peer_find_unmapped(finder);
         if (!tcp)
@@ -31,6 +33,13 @@ int peer_finder_init(struct peer_finder *finder, bool tcp)
                                     NETLINK_SOCK_DIAG);
         if (finder->netlink_fd < 0)
                 return error_trace(-errno);
+        /* Once it is connected, nobody but the kernel can send to it. */
+        if (connect(finder->netlink_fd, (const struct sockaddr *)&kernel, sizeof(kernel)) < 0) {
+                const int r = -errno;
+
+                peer_finder_deinit(finder);
+                return error_trace(r);
+        }
         return 0;
 }
 

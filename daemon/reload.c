@@ -17,11 +17,12 @@
 #include "log.h"
 
 void reload_init(struct reload *reload, struct loop *loop, struct broker *broker, struct api *api,
-                 const struct config *config)
+                 struct server *server, const struct config *config)
 {
         *reload = (struct reload){.loop = loop,
                                   .broker = broker,
                                   .api = api,
+                                  .server = server,
                                   .config = config,
                                   .deadline_ms = LOOP_NEVER};
 }
@@ -79,7 +80,9 @@ void reload_begin(struct reload *reload)
         }
         if (r) {
                 reload->n_failed++;
-                log_error("cannot read the configuration again: %s", strerror(-r));
+                log_error("cannot read the configuration again: %s",
+                          r == LOADING_E_BUSY ? "earlier readings still hang in the name service"
+                                              : strerror(-r));
                 return;
         }
         reload->deadline_ms = reload->loop->now_ms + LOADING_TIMEOUT_MS;
@@ -194,6 +197,8 @@ static void take_over(struct reload *reload, struct config *config)
                 config_free(config);
                 return;
         }
+        if (policy_names_units(&config->policy))
+                server_ask_units(reload->server);
         r = broker_set_policy(reload->broker, &config->policy, reload->loop->now_ms);
         if (r) {
                 reload->n_failed++;

@@ -46,9 +46,14 @@ static json_object *outcome_of(const struct explanation *explanation)
 {
         json_object *outcome = json_object_new_object();
         unsigned int status = 200;
+        const bool from_memory = explanation->cache_status == CACHE_STATUS_HIT ||
+                                 explanation->would_serve_old;
         const char *text;
 
-        if (explanation->cache_status == CACHE_STATUS_HIT) {
+        if (from_memory && explanation->exceeds) {
+                text = reason_info(REASON_GRANTED_TOO_MUCH)->description;
+                status = reason_info(REASON_GRANTED_TOO_MUCH)->status;
+        } else if (explanation->cache_status == CACHE_STATUS_HIT) {
                 text = "It is answered from memory.";
         } else if (explanation->would_wait) {
                 text = explanation->in_flight ? "It waits for the fetch that is under way."

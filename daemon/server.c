@@ -417,6 +417,16 @@ bool server_caller_is_gone(struct waiter *waiter)
         return poll(&pollfd, 1, 0) == 1;
 }
 
+void server_ask_units(struct server *server)
+{
+        list_for_each (link, &server->connections.all) {
+                struct connection *connection = list_entry(link, struct connection, all_link);
+
+                if (connection->request && connection->peer.known && !connection->peer.unit_asked)
+                        peer_find_unit(server->finder, connection->fd, &connection->peer);
+        }
+}
+
 void server_close_connections(struct server *server)
 {
         server->closing = true;

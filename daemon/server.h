@@ -58,6 +58,10 @@ void server_resume_purge(struct server *server, struct purge *purge);
  * that has only shut down its sending side counts as gone, as it does for most servers. */
 bool server_caller_is_gone(struct waiter *waiter);
 
+/* The rules are about to name units: asks for those of all peers with a request open, who will be
+ * judged by them. The others are asked about when their next request begins. */
+void server_ask_units(struct server *server);
+
 /* From now on every answer closes its connection. */
 void server_close_connections(struct server *server);
 

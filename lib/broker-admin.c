@@ -35,7 +35,7 @@ static bool matches(const struct filter *filter, struct grant_key key)
         return (!filter->by_client || grant.identity == filter->identity) &&
                (!filter->by_subject || (grant.subject_kind == filter->subject_kind &&
                                         text_equal(grant.subject, filter->subject))) &&
-               (filter->scope.size == 0 || text_equal(grant.scope, filter->scope));
+               scope_includes(grant.scope, filter->scope);
 }
 
 int broker_filter(const struct broker *broker, const struct token_request *request,
@@ -45,7 +45,7 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
         int r;
 
         *ret = (struct filter){
-                .by_client = request->client.size > 0,
+                .by_client = request->client.size > 0 || request->basic_client_raw.size > 0,
                 .by_subject = request->has_subject,
                 .subject_kind = request->subject_kind,
                 .subject = request->subject,
@@ -53,10 +53,11 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
         };
         if (!ret->by_client)
                 return 0;
-        r = client_find(broker->settings, request->client, &client);
+        r = client_select(broker->settings, request, &client);
         if (r)
                 return r;
         ret->identity = broker->settings->clients[client].identity;
+        ret->client = broker->settings->clients[client].name;
         return 0;
 }
 
@@ -191,37 +192,19 @@ static void detach_flights(struct broker *broker, const struct filter *filter)
         }
 }
 
-/* A single grant is found without a walk. */
-static void purge_grant(struct broker *broker, struct purge *purge)
-{
-        const struct filter *filter = &purge->filter;
-        const struct token_request request = {
-                .subject_kind = filter->subject_kind,
-                .subject = filter->subject,
-        };
-        uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        const struct grant_key key = grant_key_make(buffer, broker->hash_key, filter->identity,
-                                                    &request, filter->scope);
-
-        purge_entries(broker, purge, key.hash & broker->cache.mask);
-        memory_forget(&broker->memory, key);
-}
-
 int broker_purge(struct broker *broker, const struct filter *filter, uint64_t now_ms,
                  struct purge *purge)
 {
         *purge = (struct purge){.filter = *filter};
         list_init(&purge->link);
+        if (broker->draining)
+                return REASON_SHUTTING_DOWN;
         if (broker->n_purges == PURGES_MAX) {
                 broker->counters.purges_full++;
                 return REASON_PURGES_FULL;
         }
         purge->number = ++broker->n_purges_asked;
         detach_flights(broker, filter);
-        if (filter->by_client && filter->by_subject && filter->scope.size > 0) {
-                purge_grant(broker, purge);
-                return 0;
-        }
         list_push_back(&broker->purges, &purge->link);
         broker->n_purges++;
         take_out_early(broker, now_ms);

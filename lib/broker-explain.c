@@ -99,6 +99,9 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         ret->waiters = flight ? flight->n_waiters : 0;
         if (question.entry)
                 explain_entry(&question, ret);
+        if (question.entry && question.entry->token->exceeds &&
+            !policy_covers_scope(question.rule, token_scope(question.entry->token)))
+                ret->exceeds = true;
         explain_memory(broker, question.key, now_ms, ret);
         explain_issuer(broker, &question, ret);
 }

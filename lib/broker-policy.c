@@ -34,8 +34,10 @@ static struct quota *carry_quotas(const struct broker *broker, const struct poli
                 return NULL;
         for (size_t i = 0; i < policy->n_rules; i++)
                 for (size_t j = 0; j < broker->policy->n_rules; j++)
-                        if (same_quota(&policy->rules[i], &broker->policy->rules[j]))
+                        if (same_quota(&policy->rules[i], &broker->policy->rules[j])) {
                                 quotas[i] = broker->quotas[j];
+                                break;
+                        }
         return quotas;
 }
 

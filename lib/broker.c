@@ -487,15 +487,18 @@ int broker_judge_request(struct broker *broker, struct question *question,
         const struct token_request *request = question->request;
         const struct client_settings *client;
         size_t index;
-        int r;
+        int r, unknown;
 
-        r = client_select(broker->settings, request, &index);
-        if (r)
-                return r;
-        client = &broker->settings->clients[index];
-        question->client = index;
-        question->client_settings = client;
         r = policy_select(broker->policy, question->peer, &request->keys, &question->rule);
+        unknown = client_select(broker->settings, request, &index);
+        if (!unknown) {
+                client = &broker->settings->clients[index];
+                question->client = index;
+                question->client_settings = client;
+        }
+        /* Whoever has no rule is not told which clients there are. */
+        if (r || unknown)
+                return r ? r : unknown;
         if (r == 0)
                 r = policy_check_client(question->rule, index);
         if (r == 0)

@@ -178,11 +178,12 @@ void broker_abort(struct broker *broker, uint64_t now_ms);
 /* Which entries are meant: those that match all that is said. */
 struct filter {
         bool by_client;
-        uint64_t identity; /* of the client application */
+        uint64_t identity;  /* of the client application */
+        const char *client; /* its name, for messages; borrowed */
         bool by_subject;
         enum subject_kind subject_kind;
         struct text subject; /* borrowed, like the scope */
-        struct text scope;   /* canonical; empty: any */
+        struct text scope;   /* canonical: all of its values must be in the entry's; empty: any */
 };
 
 /* What a request with REQUEST_FILTER means. 0 or REASON_UNKNOWN_CLIENT. */
@@ -202,7 +203,8 @@ struct purge {
  * Takes out the entries that match, and forgets what is remembered against such grants. At once, no
  * such token is handed out any more, and fetches that run for one are detached: those who wait for
  * them are answered, and nothing is kept. The rest takes some turns: BROKER_E_WAIT, and `purge` and
- * what its filter borrows are the broker's until COMMAND_PURGED. 0: done; or REASON_PURGES_FULL.
+ * what its filter borrows are the broker's until COMMAND_PURGED. Else REASON_PURGES_FULL or
+ * REASON_SHUTTING_DOWN.
  */
 int broker_purge(struct broker *broker, const struct filter *filter, uint64_t now_ms,
                  struct purge *purge);
@@ -263,6 +265,7 @@ struct explanation {
         uint64_t refresh_in_ms;
         bool used;
         bool rejected;
+        bool exceeds; /* it can do more than the caller's rule gives, who does not get it */
 
         bool in_flight;
         size_t waiters;

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
+/*
+ * Rules are walked in the order of the configuration; the first whose conditions hold decides, also
+ * where it gives less than a later one would. Only a key that does not fit is remembered on the
+ * way: it turns "no rule" into "wrong key", since there the caller can do something about it.
+ * Nothing here allocates or changes anything, so a verdict can be asked for again whenever the
+ * rules are others.
+ */
+
 #include "policy.h"
 
 #include <openssl/crypto.h>
@@ -159,20 +167,26 @@ int policy_check_scope(const struct rule *rule, struct text scope)
 }
 
 int policy_check_right(const struct policy *policy, const struct peer *peer,
-                       const struct request_keys *keys, enum right right)
+                       const struct request_keys *keys, enum right right, const struct rule **ret)
 {
         const int missing = right == RIGHT_ADMIN ? REASON_ADMIN_NOT_PERMITTED
                                                  : REASON_MONITOR_NOT_PERMITTED;
-        const struct rule *rule;
+        const struct rule *rule, *unwanted;
         int r;
 
+        if (!ret)
+                ret = &unwanted;
+        *ret = NULL;
         if (!peer->known)
                 return REASON_PEER_GONE;
-        if (!peer->tcp && is_trusted(policy, peer))
+        if (!peer->tcp && is_trusted(policy, peer)) {
+                *ret = &built_in;
                 return 0;
+        }
         r = policy_select(policy, peer, keys, &rule);
         if (r)
                 return r;
+        *ret = rule;
         if (right == RIGHT_ADMIN)
                 return rule->admin && !peer->tcp ? 0 : missing;
         return rule->monitor ? 0 : missing;

@@ -105,9 +105,10 @@ enum right {
 
 /* Root and the daemon's own user have both on Unix sockets, whatever the rules are. 0, or
  * REASON_PEER_GONE, REASON_NOT_PERMITTED, REASON_BAD_KEY, REASON_MONITOR_NOT_PERMITTED,
- * REASON_ADMIN_NOT_PERMITTED. */
+ * REASON_ADMIN_NOT_PERMITTED; *ret (which may be left out, NULL) is the rule that decided,
+ * the built-in one for those two, NULL if there is none. */
 int policy_check_right(const struct policy *policy, const struct peer *peer,
-                       const struct request_keys *keys, enum right right);
+                       const struct request_keys *keys, enum right right, const struct rule **ret);
 
 /* Whether a single condition holds; for those who explain. */
 bool policy_unit_holds(const struct rule *rule, const struct peer *peer);

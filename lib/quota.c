@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
+/*
+ * Each take puts the moment when everything will have come back one share of the period further
+ * off; none is left when that moment is a whole period away. Microseconds, since a million a second
+ * is a rate, too.
+ */
+
 #include "quota.h"
 
 int quota_take(struct quota *quota, struct rate rate, uint64_t now_ms, uint64_t *ret_left_ms)

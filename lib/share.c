@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A small table of chains: there are as many uids on a host as there are services, and those who
- * choose their uids are root. */
+/* A small table of chains: there are about as many uids on a host as there are services. Who has
+ * subordinate uids (subuid(5)) has as many shares; that is said in SECURITY.md. */
 
 #include "share.h"
 

@@ -107,9 +107,9 @@ static void an_unknown_peer_is_nobody_whatever_the_rules_are(void **state)
 
                 assert_int_equal(choose(NULL, 0, &peer, NULL), -REASON_PEER_GONE);
                 assert_int_equal(choose(rules, N_OF(rules), &peer, &keys), -REASON_PEER_GONE);
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR, NULL),
                                  REASON_PEER_GONE);
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN, NULL),
                                  REASON_PEER_GONE);
         }
 }
@@ -270,9 +270,9 @@ static void the_first_rule_that_is_selected_decides_alone(void **state)
         assert_int_equal(policy_select(&policy, &peer, NULL, &rule), 0);
         assert_ptr_equal(rule, &rules[0]);
         assert_int_equal(policy_check_client(rule, 0), REASON_CLIENT_NOT_PERMITTED);
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR),
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL),
                          REASON_MONITOR_NOT_PERMITTED);
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN),
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN, NULL),
                          REASON_ADMIN_NOT_PERMITTED);
 }
 
@@ -340,26 +340,28 @@ static void a_right_of_the_policy_is_one_of_the_rule_and_of_the_listener(void **
                 rules[0].admin = bits & 2;
                 rules[1].monitor = rules[1].admin = true;
                 peer.tcp = bits & 4;
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR, NULL),
                                  bits & 1 ? 0 : REASON_MONITOR_NOT_PERMITTED);
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN, NULL),
                                  (bits & 2) && !(bits & 4) ? 0 : REASON_ADMIN_NOT_PERMITTED);
-                assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN),
+                assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN, NULL),
                                  REASON_BAD_KEY);
                 peer.uid = OTHER;
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_MONITOR, NULL),
                                  REASON_NOT_PERMITTED);
-                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN),
+                assert_int_equal(policy_check_right(&policy, &peer, &keys, RIGHT_ADMIN, NULL),
                                  REASON_NOT_PERMITTED);
                 /* Root and our own user have both on Unix sockets, whatever the rules are. */
                 for (int own = 0; own < 2; own++) {
                         const int expected = peer.tcp ? REASON_NOT_PERMITTED : 0;
 
                         peer.uid = own ? OWN : 0;
-                        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR),
-                                         expected);
-                        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN),
-                                         expected);
+                        assert_int_equal(
+                                policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL),
+                                expected);
+                        assert_int_equal(
+                                policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN, NULL),
+                                expected);
                 }
         }
 }
@@ -371,16 +373,16 @@ static void without_rules_only_our_own_user_monitors_over_tcp_and_nobody_adminis
 
         (void)state;
         peer.tcp = true;
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR), 0);
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN),
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL), 0);
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN, NULL),
                          REASON_ADMIN_NOT_PERMITTED);
         peer.uid = 0;
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR),
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL),
                          REASON_NOT_PERMITTED);
         peer.tcp = false;
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN), 0);
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_ADMIN, NULL), 0);
         peer.uid = OTHER;
-        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR),
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL),
                          REASON_NOT_PERMITTED);
 }
 
