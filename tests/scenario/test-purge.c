@@ -59,7 +59,7 @@ static void just_what_matches_all_that_is_said_is_purged(void **state)
                         .by_subject = said & 2,
                         .subject_kind = SUBJECT_USERID,
                         .subject = TEXT("anna"),
-                        .scope = said & 4 ? TEXT("read write") : (struct text){},
+                        .scope = said & 4 ? TEXT("write") : (struct text){}, /* of those that have it */
                 };
                 struct purge purge;
                 struct world world;
@@ -71,8 +71,8 @@ static void just_what_matches_all_that_is_said_is_purged(void **state)
                                                          .kind = kinds[i / 3 % 2],
                                                          .subject = TEXT(names[i / 6 % 2]),
                                                          .scope = scopes[i / 12]});
-                assert_int_equal(world_purge(&world, &filter, &purge), said != 7);
-                assert_true(said == 7 || walk(&world) > 60);
+                assert_true(world_purge(&world, &filter, &purge));
+                assert_true(walk(&world) > 60);
                 for (unsigned int i = 0; i < 3 * 2 * 2 * 2; i++) {
                         struct caller caller = {};
                         const bool purged = (!(said & 1) || i % 3 == CLIENT_MOBILE) &&
@@ -340,7 +340,7 @@ static void what_is_remembered_of_what_is_purged_is_forgotten(void **state)
                         world_finish(&world, NULL, ENDING_SUBJECT_REFUSED);
                         assert_reason(&caller, REASON_SUBJECT_REFUSED);
                 }
-                assert_int_equal(world_purge(&world, single ? &one : &anna, &purge), !single);
+                assert_int_equal(world_purge(&world, single ? &one : &anna, &purge), true);
                 (void)walk(&world);
                 assert_int_equal(purge.n_purged, 0);
                 world_ask_user(&world, &caller, "bert");
