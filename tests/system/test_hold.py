@@ -14,16 +14,17 @@ from wire import Fleet, eventually
 
 HOLD_MAX_S = 300
 
-# Of the dates below. It leaves the test the time to get there, and Retry-After something to show.
+# Of the dates below. It leaves Retry-After something to show.
 AHEAD_S = 100
 
 
+# Dates, once they are called: hours may lie between the reading of this file and its tests.
 def stamp(form, ahead_s):
-    return time.strftime(form, time.gmtime(time.time() + ahead_s))
+    return lambda: time.strftime(form, time.gmtime(time.time() + ahead_s))
 
 
 def imf(ahead_s):
-    return formatdate(time.time() + ahead_s, usegmt=True)
+    return lambda: formatdate(time.time() + ahead_s, usegmt=True)
 
 
 def iso(ahead_s):
@@ -84,7 +85,11 @@ def answers():
         issuer, clients=clients.values()
     ) as daemon:
         for name, client in clients.items():
-            issuer.behave(tenant=client.tenant, status=429, body="", headers=FORMS[name][0])
+            headers = {
+                field: value() if callable(value) else value
+                for field, value in FORMS[name][0].items()
+            }
+            issuer.behave(tenant=client.tenant, status=429, body="", headers=headers)
         with Fleet(daemon.unix, len(clients)) as fleet:
             names = [client.name for client in clients.values()]
             fleet.send(lambda index: ask_bytes("pa", client_id=names[index]))
