@@ -254,6 +254,26 @@ static int reject_file(const char *path, FILE *errors, const char *what)
         return CONFIG_E_INVALID;
 }
 
+/* Who can write the file says who may have tokens. 0 or CONFIG_E_INVALID. */
+static int check_owner(const char *path, const struct stat *status, FILE *errors)
+{
+        if (status->st_uid != 0 && status->st_uid != geteuid()) {
+                fprintf(errors,
+                        "%s: says who may have tokens, but belongs to uid %u, neither to root nor "
+                        "to the daemon's user: chown root %s\n",
+                        path, (unsigned int)status->st_uid, path);
+                return CONFIG_E_INVALID;
+        }
+        if (status->st_mode & (S_IWGRP | S_IWOTH)) {
+                fprintf(errors,
+                        "%s: says who may have tokens, but its mode, %04o, lets others write it: "
+                        "chmod go-w %s\n",
+                        path, (unsigned int)status->st_mode & 07777, path);
+                return CONFIG_E_INVALID;
+        }
+        return 0;
+}
+
 int config_load(struct config **ret, const char *path, FILE *errors)
 {
         struct secret text = SECRET_INIT(0);
@@ -272,18 +292,9 @@ int config_load(struct config **ret, const char *path, FILE *errors)
                 goto out;
         }
 
-        if (status.st_uid != 0 && status.st_uid != geteuid()) {
-                r = reject_file(path, errors,
-                                "says who may have tokens but belongs neither to root nor to the "
-                                "daemon's user: chown root it");
+        r = check_owner(path, &status, errors);
+        if (r)
                 goto out;
-        }
-        if (status.st_mode & (S_IWGRP | S_IWOTH)) {
-                r = reject_file(path, errors,
-                                "says who may have tokens but can be written by its group or by "
-                                "others: chmod go-w it");
-                goto out;
-        }
         r = read_file(fd, &text);
         if (r == -ENOMEM)
                 goto out;

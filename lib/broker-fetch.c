@@ -127,6 +127,7 @@ void broker_end_flight(struct broker *broker, struct flight *flight, bool placed
 {
         struct issuer *issuer = broker_issuer_of_flight(broker, flight);
 
+        list_unlink(&flight->place_link);
         free_flight(broker, flight, now_ms);
         if (placed)
                 issuer_finish(&broker->issuers, issuer, now_ms);
@@ -144,6 +145,7 @@ void broker_free_probe(struct broker *broker, const struct flight *flight)
 void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
         flight->state = FLIGHT_PARKED;
+        list_unlink(&flight->place_link);
         list_push_back(&broker->credentials[flight->client].parked, &flight->link);
         issuer_finish(&broker->issuers, broker_issuer_of_flight(broker, flight), now_ms);
         broker_start_flights(broker, now_ms);
@@ -160,6 +162,7 @@ static void withdraw(struct broker *broker, struct flight *flight, uint64_t now_
                 issuer_dequeue(&broker->issuers, issuer, flight, now_ms);
         } else if (flight->state == FLIGHT_STARTING) {
                 list_unlink(&flight->link);
+                list_unlink(&flight->place_link);
                 broker_free_probe(broker, flight);
                 issuer_finish(&broker->issuers, issuer, now_ms);
         } else {

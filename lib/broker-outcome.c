@@ -197,6 +197,7 @@ static bool try_again_later(struct broker *broker, struct flight *flight, enum r
         flight->retries++;
         flight->failure = reason;
         flight->state = FLIGHT_PAUSED;
+        list_unlink(&flight->place_link);
         list_push_back(&broker->paused, &flight->link);
         (void)timerheap_set(&broker->pauses, &flight->pause, at_ms);
         broker->counters.retries++;

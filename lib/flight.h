@@ -47,6 +47,7 @@ struct flight {
         struct list all_link; /* flights::all */
         struct list link; /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
                            * ::cancels, credentials::parked, by state */
+        struct list place_link; /* issuer::placed */
         struct list waiters;
         size_t n_waiters;
         enum flight_state state;

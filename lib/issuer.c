@@ -7,7 +7,8 @@
  *
  * Callers' flights stand in the order in which they will be served: in rounds, and in each round
  * every uid has one turn. A uid that walks through ten thousand subjects so makes nobody else wait
- * for more than one of them.
+ * for more than one of them. Places that are taken are not given back, though, so the last quarter
+ * of them is kept for uids that have none: whoever hangs on an issuer's silence hangs alone.
  *
  * Refreshes have queues and lists of their own, which are looked at when no caller's flight can
  * start anywhere; they never take more than half of an issuer's places, so that slow ones do not
@@ -22,6 +23,8 @@
 #include <string.h>
 
 #include "error.h"
+
+#define ROOT_UID 0
 
 int issuers_init(struct issuers *issuers, const struct settings *settings)
 {
@@ -50,6 +53,7 @@ int issuers_init(struct issuers *issuers, const struct settings *settings)
                         .url = url,
                         .queue = LIST_INIT(issuer->queue),
                         .refreshes = LIST_INIT(issuer->refreshes),
+                        .placed = LIST_INIT(issuer->placed),
                         .turn = LIST_INIT(issuer->turn),
                         .refresh_turn = LIST_INIT(issuer->refresh_turn),
                         .round = 1,
@@ -122,6 +126,32 @@ void issuer_hasten(struct issuer *issuer, struct flight *flight, uid_t uid)
         insert_in_turn(issuer, flight);
 }
 
+/* Whether a uid has one of the places; root may have all. */
+static bool has_place(const struct issuer *issuer, uid_t uid)
+{
+        list_for_each (link, &issuer->placed) {
+                const struct flight *flight = list_entry(link, struct flight, place_link);
+
+                if (flight->turn_uid == uid && !flight->refresh)
+                        return uid != ROOT_UID;
+        }
+        return false;
+}
+
+/* The next flight of a caller that may have a place, or NULL. */
+static struct flight *next_caller(const struct issuer *issuer)
+{
+        const size_t n_reserved = issuer->max_in_flight / 4;
+
+        if (issuer->n_in_flight >= issuer->max_in_flight)
+                return NULL;
+        list_for_each (link, &issuer->queue)
+                if (issuer->n_in_flight + n_reserved < issuer->max_in_flight ||
+                    !has_place(issuer, flight_of(link)->turn_uid))
+                        return flight_of(link);
+        return NULL;
+}
+
 static void settle_turn(struct list *ready_list, struct list *turn, bool ready)
 {
         if (ready && list_empty(turn))
@@ -138,9 +168,7 @@ static void settle(struct issuers *issuers, struct issuer *issuer, uint64_t now_
         const bool may_refresh = issuer->breaker.state == BREAKER_CLOSED ||
                                  list_empty(&issuer->queue);
 
-        settle_turn(&issuers->ready, &issuer->turn,
-                    may_start && !list_empty(&issuer->queue) &&
-                            issuer->n_in_flight < issuer->max_in_flight);
+        settle_turn(&issuers->ready, &issuer->turn, may_start && next_caller(issuer));
         settle_turn(&issuers->refresh_ready, &issuer->refresh_turn,
                     may_start && may_refresh && !list_empty(&issuer->refreshes) &&
                             issuer->n_in_flight < max_for_refreshes);
@@ -163,6 +191,7 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
+        list_unlink(&flight->place_link);
         flight->round = issuer->round;
         list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
         settle(issuers, issuer, now_ms);
@@ -176,17 +205,25 @@ void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct fligh
         settle(issuers, issuer, now_ms);
 }
 
-static struct flight *start_at(struct issuers *issuers, struct issuer *issuer, struct list *queue,
-                               struct list *turn, uint64_t now_ms)
+/* The present round is that of the first who still waits, should others have been passed over. */
+static void take_turn(struct issuer *issuer, const struct flight *flight)
 {
-        struct flight *flight = list_entry(list_first(queue), struct flight, link);
+        struct list *link = list_first(&issuer->queue);
 
+        *served(issuer, flight->turn_uid) = flight->round;
+        issuer->round = flight->round;
+        if (link && flight_of(link)->round < flight->round)
+                issuer->round = flight_of(link)->round;
+}
+
+static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
+                               struct flight *flight, struct list *turn, uint64_t now_ms)
+{
         list_unlink(&flight->link);
+        list_push_back(&issuer->placed, &flight->place_link);
         list_unlink(turn);
-        if (!flight->refresh) {
-                issuer->round = flight->round;
-                *served(issuer, flight->turn_uid) = flight->round;
-        }
+        if (!flight->refresh)
+                take_turn(issuer, flight);
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);
@@ -204,12 +241,13 @@ struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms)
         turn = list_first(&issuers->ready);
         if (turn) {
                 issuer = list_entry(turn, struct issuer, turn);
-                return start_at(issuers, issuer, &issuer->queue, turn, now_ms);
+                return start_at(issuers, issuer, next_caller(issuer), turn, now_ms);
         }
         turn = list_first(&issuers->refresh_ready);
         if (turn) {
                 issuer = list_entry(turn, struct issuer, refresh_turn);
-                return start_at(issuers, issuer, &issuer->refreshes, turn, now_ms);
+                return start_at(issuers, issuer, flight_of(list_first(&issuer->refreshes)), turn,
+                                now_ms);
         }
         return NULL;
 }

@@ -23,8 +23,9 @@ struct issuer {
         struct list refreshes;         /* flights that nobody waits for */
         struct list turn;              /* issuers::ready */
         struct list refresh_turn;      /* issuers::refresh_ready */
-        uint64_t round;                /* of the callers' flight that was started last */
+        uint64_t round;                /* the present one */
         uint64_t served[ISSUER_TURNS]; /* the last round in which a uid had its turn; by uid */
+        struct list placed;            /* flights that have a place */
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;
@@ -67,8 +68,8 @@ void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct fligh
 /* The flight that may start now, taken out of its queue, its place taken; NULL: none may. */
 struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms);
 
-/* Gives back the place of a flight that issuers_start() returned. What its end means for the
- * breaker is to be said before. */
+/* Gives back the place of a flight that issuers_start() returned, and that has left `placed`. What
+ * its end means for the breaker is to be said before. */
 void issuer_finish(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms);
 
 /* Time has passed: breakers may have become half-open. */

@@ -55,6 +55,44 @@ static void a_walk_through_ten_thousand_subjects_ends_at_the_rules_fetches(void 
         world_end(&world);
 }
 
+/* Whoever hangs on an issuer's silence hangs alone: the last quarter of the places is for others.
+ */
+static void who_fills_an_issuers_places_leaves_some_to_others(void **state)
+{
+        struct rule rules[] = {rule_for("many", UID_CRM), rule_for("other", UID_OTHER),
+                               rule_for("root", 0)};
+        static struct caller many[40], root[40];
+        struct caller other = {}, second = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 16;
+        world_begin_with(&world, rules, 3);
+        for (int i = 0; i < 20; i++) {
+                many[i] = (struct caller){};
+                ask_numbered(&world, &many[i], UID_CRM, i);
+                assert_waits(&many[i]);
+        }
+        assert_int_equal(world_counters(&world).in_flight, 12);
+        ask_numbered(&world, &other, UID_OTHER, 100);
+        assert_int_equal(world_counters(&world).in_flight,
+                         13); /* at once, before the 8 that queue */
+        ask_numbered(&world, &second, UID_OTHER, 101);
+        assert_int_equal(world_counters(&world).in_flight, 13); /* it has one */
+        for (int i = 0; i < 20; i++) {
+                root[i] = (struct caller){};
+                ask_numbered(&world, &root[i], 0, 200 + i);
+        }
+        assert_int_equal(world_counters(&world).in_flight, 16);
+        for (int i = 0; i < 42; i++)
+                world_finish(&world, NULL, ENDING_TOKEN);
+        for (int i = 0; i < 20; i++)
+                assert_false(many[i].waits || root[i].waits);
+        assert_false(other.waits || second.waits);
+        world_end(&world);
+}
+
 static void the_time_to_come_back_is_right_to_the_second(void **state)
 {
         struct rule rules[] = {rule_for("walker", UID_CRM)};
@@ -332,6 +370,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_walk_through_ten_thousand_subjects_ends_at_the_rules_fetches),
+                cmocka_unit_test(who_fills_an_issuers_places_leaves_some_to_others),
                 cmocka_unit_test(the_time_to_come_back_is_right_to_the_second),
                 cmocka_unit_test(who_has_spent_his_fetches_joins_hits_and_gets_the_old_token),
                 cmocka_unit_test(renewals_cost_the_rule_nothing),

@@ -43,12 +43,12 @@ static void purge_numbered(struct world *world, int number)
 
         (void)snprintf(name, sizeof(name), "s%d", number);
         assert_true(world_purge(world,
-                                 &(struct filter){.by_client = true,
-                                                  .identity = 11,
-                                                  .by_subject = true,
-                                                  .subject = TEXT(name),
-                                                  .scope = TEXT(DEFAULT_SCOPE)},
-                                 &purge));
+                                &(struct filter){.by_client = true,
+                                                 .identity = 11,
+                                                 .by_subject = true,
+                                                 .subject = TEXT(name),
+                                                 .scope = TEXT(DEFAULT_SCOPE)},
+                                &purge));
         while (world->n_purging > 0)
                 world_turn(world);
         assert_int_equal(purge.n_purged, 1);
@@ -152,7 +152,8 @@ static void a_list_holds_just_what_matches(void **state)
                         .by_subject = said & 2,
                         .subject_kind = SUBJECT_USERID,
                         .subject = TEXT("anna"),
-                        .scope = said & 4 ? TEXT("write") : (struct text){}, /* of those that have it */
+                        .scope = said & 4 ? TEXT("write")
+                                          : (struct text){}, /* of those that have it */
                 };
                 const size_t expected = 24 / (said & 1 ? 3 : 1) / (said & 2 ? 4 : 1) /
                                         (said & 4 ? 2 : 1);

@@ -59,7 +59,8 @@ static void just_what_matches_all_that_is_said_is_purged(void **state)
                         .by_subject = said & 2,
                         .subject_kind = SUBJECT_USERID,
                         .subject = TEXT("anna"),
-                        .scope = said & 4 ? TEXT("write") : (struct text){}, /* of those that have it */
+                        .scope = said & 4 ? TEXT("write")
+                                          : (struct text){}, /* of those that have it */
                 };
                 struct purge purge;
                 struct world world;
@@ -320,6 +321,21 @@ static void a_queued_renewal_of_what_is_purged_is_dropped(void **state)
         world_end(&world);
 }
 
+/* It would have to wait for turns that do not come. */
+static void nothing_is_purged_while_the_daemon_stops(void **state)
+{
+        struct purge purge;
+        struct world world;
+
+        (void)state;
+        begin(&world);
+        broker_drain(world.broker, world.now_ms);
+        assert_int_equal(broker_purge(world.broker, &everything, world.now_ms, &purge),
+                         REASON_SHUTTING_DOWN);
+        assert_true(broker_is_idle(world.broker));
+        world_end(&world);
+}
+
 static void what_is_remembered_of_what_is_purged_is_forgotten(void **state)
 {
         (void)state;
@@ -471,6 +487,7 @@ int main(void)
                 cmocka_unit_test(a_detached_fetch_is_tried_again_for_those_who_wait),
                 cmocka_unit_test(queued_flights_go_on_and_what_they_bring_stays),
                 cmocka_unit_test(a_queued_renewal_of_what_is_purged_is_dropped),
+                cmocka_unit_test(nothing_is_purged_while_the_daemon_stops),
                 cmocka_unit_test(what_is_remembered_of_what_is_purged_is_forgotten),
                 cmocka_unit_test(the_count_is_of_what_a_purge_took_out),
                 cmocka_unit_test(purges_up_to_the_limit_are_under_way_and_one_more_is_turned_away),

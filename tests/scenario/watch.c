@@ -53,6 +53,35 @@ static size_t watch_list(const struct list *list, enum flight_state state, struc
         return n;
 }
 
+/* Whether a uid other than root's has one of an issuer's places; they are counted on the way. */
+static bool has_place(const struct issuer *issuer, uid_t uid)
+{
+        bool has = false;
+        size_t n = 0;
+
+        list_for_each (link, &issuer->placed) {
+                const struct flight *flight = list_entry(link, struct flight, place_link);
+
+                has |= flight->turn_uid == uid && !flight->refresh && uid != 0;
+                n++;
+        }
+        assert_int_equal(n, issuer->n_in_flight);
+        return has;
+}
+
+/* The last quarter of the places is for those who have none. */
+static void watch_reserve(const struct issuer *issuer)
+{
+        const bool reserve = issuer->n_in_flight + issuer->max_in_flight / 4 >=
+                             issuer->max_in_flight;
+
+        list_for_each (link, &issuer->queue) {
+                const struct flight *flight = list_entry(link, struct flight, link);
+
+                assert_true(reserve && has_place(issuer, flight->turn_uid));
+        }
+}
+
 static void watch_issuer(const struct broker *broker, const struct issuer *issuer, uint64_t now_ms)
 {
         struct breaker breaker = issuer->breaker; /* a copy, since looking may move it on */
@@ -64,7 +93,7 @@ static void watch_issuer(const struct broker *broker, const struct issuer *issue
 
         assert_true(issuer->n_in_flight <= issuer->max_in_flight);
         if (place && settled && breaker_may_start(&breaker, now_ms)) {
-                assert_true(list_empty(&issuer->queue));
+                watch_reserve(issuer);
                 if (state == BREAKER_CLOSED &&
                     issuer->n_in_flight < (issuer->max_in_flight + 1) / 2)
                         assert_true(list_empty(&issuer->refreshes));

@@ -1490,10 +1490,15 @@ static void test_load(void **state)
                         continue;
                 write_file(path, text, (mode_t)mode);
                 assert_int_equal(load(path, &config), private ? 0 : CONFIG_E_INVALID);
-                assert_true(private || strstr(said, "chmod g-w,o= "));
+                if (mode & 0022)
+                        assert_non_null(strstr(said, "chmod go-w "));
+                else
+                        assert_true(private || strstr(said, "chmod g-w,o= "));
                 config_free(config);
         }
         write_file(path, CLIENT, 0666);
+        assert_int_equal(load(path, &config), CONFIG_E_INVALID);
+        write_file(path, CLIENT, 0644);
         assert_int_equal(load(path, &config), 0);
         assert_string_equal(config->path, path);
         config_free(config);

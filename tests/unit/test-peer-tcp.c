@@ -11,6 +11,8 @@
 
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
@@ -112,6 +114,59 @@ static void tcp_peers(void **state)
         (void)state;
         check_tcp("127.0.0.1", "::ffff:127.0.0.1");
         check_tcp("::1", "::1");
+}
+
+/* What a process with CAP_NET_ADMIN could send in the kernel's name: that a connection is root's.
+ */
+static void forge_answer(int accepted)
+{
+        const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+        struct sockaddr_nl to = {};
+        socklen_t size = sizeof(to);
+        struct {
+                struct nlmsghdr header;
+                struct inet_diag_msg body;
+        } message = {
+                .header = {.nlmsg_len = sizeof(message), .nlmsg_type = SOCK_DIAG_BY_FAMILY},
+                .body = {.idiag_family = AF_INET6,
+                         .idiag_state = TCP_ESTABLISHED,
+                         .idiag_inode = 4711,
+                         .id.idiag_src = {0, 0, 0, htonl(1)},
+                         .id.idiag_dst = {0, 0, 0, htonl(1)}},
+        };
+        struct sockaddr_in6 in6;
+
+        assert_true(fd >= 0);
+        assert_int_equal(getsockname(finder.netlink_fd, (struct sockaddr *)&to, &size), 0);
+        size = sizeof(in6);
+        assert_int_equal(getpeername(accepted, (struct sockaddr *)&in6, &size), 0);
+        message.body.id.idiag_sport = in6.sin6_port;
+        assert_int_equal(getsockname(accepted, (struct sockaddr *)&in6, &size), 0);
+        message.body.id.idiag_dport = in6.sin6_port;
+        for (uint32_t ahead = 1; ahead < 10; ahead++) {
+                message.header.nlmsg_seq = finder.sequence + ahead;
+                (void)sendto(fd, &message, sizeof(message), 0, (struct sockaddr *)&to, sizeof(to));
+        }
+        close(fd);
+}
+
+static void only_the_kernel_is_believed(void **state)
+{
+        int accepted;
+        const int fd = connect_tcp("::1", "::1", &accepted);
+
+        (void)state;
+        if (geteuid() != 0)
+                skip(); /* it takes CAP_NET_ADMIN to lie */
+        assert_int_equal(fchown(fd, OTHER_UID, (gid_t)-1), 0);
+        peer_find(&finder, accepted, false, &peer); /* from now on it has a port */
+        peer_deinit(&peer);
+        forge_answer(accepted);
+        peer_find(&finder, accepted, false, &peer);
+        assert_true(peer.known);
+        assert_int_equal(peer.uid, OTHER_UID);
+        close(accepted);
+        close(fd);
 }
 
 static void without_sock_diag_tcp_peers_are_unknown(void **state)
@@ -243,6 +298,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(tcp_peers),
+                TEST(only_the_kernel_is_believed),
                 TEST(without_sock_diag_tcp_peers_are_unknown),
                 TEST(answers_about_this_very_connection_count),
                 TEST(no_other_answer_counts),
