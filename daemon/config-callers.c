@@ -369,10 +369,40 @@ static int check_reach(struct config_reader *reader, config_setting_t *setting,
         return 0;
 }
 
+static bool listens_on_tcp(const struct config *config)
+{
+        for (size_t i = 0; i < config->n_listeners; i++)
+                if (config->listeners[i].address.ss_family != AF_UNIX)
+                        return true;
+        return false;
+}
+
+/* A rule that is not selected over TCP, before one that may be selected there in its place. */
+static int check_bypass(struct config_reader *reader, const struct policy *policy, size_t i)
+{
+        const struct rule *rule = &policy->rules[i];
+
+        if (!rule->unit && !rule->group)
+                return 0;
+        for (size_t j = i + 1; j < policy->n_rules; j++) {
+                const struct rule *later = &policy->rules[j];
+
+                if (later->unit || later->group || !later->user ||
+                    (rule->user && rule->uid != later->uid))
+                        continue;
+                return config_mistakes_warn(
+                        &reader->mistakes, rule->line,
+                        "over TCP, where only the user is known, the rule '%s' is never selected, "
+                        "and its callers may get what the rule '%s' in line %d gives",
+                        rule->name, later->name, later->line);
+        }
+        return 0;
+}
+
 int config_callers_resolve(struct config_reader *reader, config_setting_t *setting,
                            struct config *config)
 {
-        bool tcp_only = listens_on_tcp_only(config);
+        const bool tcp_only = listens_on_tcp_only(config), tcp = listens_on_tcp(config);
         int r = 0;
 
         for (size_t i = 0; !r && i < config->policy.n_rules; i++) {
@@ -388,6 +418,8 @@ int config_callers_resolve(struct config_reader *reader, config_setting_t *setti
                         r = check_rights(reader, entry, rule);
                 if (!r && tcp_only)
                         r = check_reach(reader, entry, rule);
+                else if (!r && tcp)
+                        r = check_bypass(reader, &config->policy, i);
         }
         if (r || config->policy.n_rules == 0)
                 return error_trace(r);

@@ -56,6 +56,18 @@ static bool take_user(struct explain_question *question, const char *name)
         return true;
 }
 
+static bool take_daemon(struct explain_question *question, const char *name)
+{
+        const struct passwd *user;
+
+        if (is_number(name))
+                return read_id(name, &question->policy.own_uid);
+        user = getpwnam(name);
+        if (user)
+                question->policy.own_uid = user->pw_uid;
+        return user;
+}
+
 static bool take_group(struct explain_question *question, const char *name)
 {
         const struct group *group;
@@ -137,6 +149,10 @@ static bool take_word(struct explain_question *question, const struct config *co
                 question->user = value;
                 return true;
         }
+        if (text_equal(name, TEXT("daemon"))) {
+                question->daemon = value;
+                return take_daemon(question, value);
+        }
         if (text_equal(name, TEXT("group")))
                 return take_group(question, value);
         if (text_equal(name, TEXT("unit"))) {
@@ -214,7 +230,7 @@ int explain_question_read(struct explain_question *ret, const struct config *con
 {
         int r;
 
-        *ret = (struct explain_question){};
+        *ret = (struct explain_question){.policy = config->policy};
         r = read_words(ret, config, words, n_words, errors);
         if (r)
                 return r;

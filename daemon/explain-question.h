@@ -21,7 +21,9 @@ struct explain_question {
         char scope[REQUEST_SCOPE_MAX_BYTES + 1];
         size_t scope_size;
         size_t client;
-        struct text asked; /* the scope, or the client's default */
+        struct policy policy; /* the configuration's, borrowed, for a daemon that runs as: */
+        const char *daemon;   /* as given; NULL: whoever runs this */
+        struct text asked;    /* the scope, or the client's default */
 };
 
 /* Reads NAME=VALUE words. What `ret` points to lives as long as the words, `config` and itself,

@@ -79,9 +79,13 @@ static const struct rule *print_rules(const struct policy *policy,
                 print_condition(&policy->rules[i], condition, question, out);
                 fprintf(out, "\n");
         }
-        if (policy_select(policy, &question->peer, &question->keys, &rule) == 0)
-                fprintf(out, "no rules are configured: the built-in one gives everything to the "
-                             "daemon's user, and to root on Unix sockets\n");
+        if (policy->n_rules == 0)
+                fprintf(out,
+                        "no rules are configured: the built-in one gives everything to the "
+                        "daemon's user (uid %u%s), and to root on Unix sockets\n",
+                        (unsigned int)policy->own_uid,
+                        question->daemon ? "" : "; daemon=USER says that it is another");
+        (void)policy_select(policy, &question->peer, &question->keys, &rule);
         return rule;
 }
 
@@ -228,7 +232,7 @@ static void print_shadowed(const struct config *config, const struct rule *selec
         const struct token_request *request = &question->request;
 
         for (const struct rule *rule = selected + 1;
-             rule < config->policy.rules + config->policy.n_rules; rule++) {
+             rule < question->policy.rules + question->policy.n_rules; rule++) {
                 if (failing_condition(rule, question) ||
                     policy_check_client(rule, question->client) ||
                     policy_check_scope(rule, question->asked) ||
@@ -241,10 +245,18 @@ static void print_shadowed(const struct config *config, const struct rule *selec
         }
 }
 
+/* A pattern knows no other way to say a star. */
+static void print_wildcard(const struct token_request *request, FILE *out)
+{
+        if (request->has_subject && memchr(request->subject.bytes, '*', request->subject.size))
+                fprintf(out, "(beware: the '*' of this subject stands for any characters there)\n");
+}
+
 static int print_refusal(const struct config *config, const struct rule *rule,
                          const struct explain_question *question, int reason, FILE *out)
 {
         const struct reason_info *info = reason_info((enum reason)reason);
+        const struct token_request *request = &question->request;
         const char *fault;
 
         fprintf(out, "refused: %s (%u %s): %s\n", info->code, info->status, info->error,
@@ -259,11 +271,16 @@ static int print_refusal(const struct config *config, const struct rule *rule,
         if (!rule) {
                 fprintf(out, "this entry of 'callers' in %s would allow it:\n", config->path);
                 print_new_rule(question, out);
+                if (question->policy.n_rules == 0)
+                        fprintf(out, "(with a first rule, the built-in one ends: the daemon's user "
+                                     "and root then get tokens by rules, too)\n");
+                print_wildcard(request, out);
                 return EXPLAIN_E_REFUSED;
         }
         fprintf(out, "this in rule '%s', %s line %d, would allow it:\n", rule->name, config->path,
                 rule->line);
         print_missing(rule, question, out);
+        print_wildcard(request, out);
         print_shadowed(config, rule, question, out);
         return EXPLAIN_E_REFUSED;
 }
@@ -278,13 +295,14 @@ int explain(const struct config *config, char *const words[], int n_words, FILE 
         if (r)
                 return r;
         print_caller(&question, out);
-        rule = print_rules(&config->policy, &question, out);
+        rule = print_rules(&question.policy, &question, out);
         if (!rule)
                 return print_refusal(
                         config, NULL, &question,
-                        policy_select(&config->policy, &question.peer, &question.keys, &rule), out);
+                        policy_select(&question.policy, &question.peer, &question.keys, &rule),
+                        out);
         r = print_rights(rule, &question, out);
-        print_fetches(&config->policy, rule, &question, out);
+        print_fetches(&question.policy, rule, &question, out);
         if (r)
                 return print_refusal(config, rule, &question, r, out);
         fprintf(out, "permitted\n");

@@ -9,7 +9,8 @@
 #include "config.h"
 
 /* What a caller could ask with, for --help. */
-#define EXPLAIN_WORDS "user= group= unit= over=unix|tcp key_file= client= subject=KIND:VALUE scope="
+#define EXPLAIN_WORDS \
+        "user= group= unit= over=unix|tcp key_file= daemon= client= subject=KIND:VALUE scope="
 
 enum {
         EXPLAIN_E_REFUSED = 1, /* said on `out`, with what would allow it */

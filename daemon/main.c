@@ -29,7 +29,7 @@ static const char help[] =
         "  -c, --config FILE   read FILE (default " CONFIG_PATH_DEFAULT ")\n"
         "      --check-config  read the configuration, say what is wrong with it, and exit\n"
         "      --explain       show which rule decides about a caller, and what it gives:\n"
-        "                      user= group= unit= over=unix|tcp key_file= client=\n"
+        "                      user= group= unit= over=unix|tcp key_file= daemon= client=\n"
         "                      subject=KIND:VALUE scope=\n"
         "      --version       print the version and exit\n"
         "  -h, --help          print this and exit\n"

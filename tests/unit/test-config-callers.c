@@ -808,6 +808,13 @@ static void test_tcp_only(void **state)
         text = with(CLIENTS "listen = ({ tcp = \"127.0.0.1:8471\"; }, { unix = \"/s\"; }); "
                             "callers = (\n%s );",
                     rules);
+        warns(text,
+              "t.conf:3: warning: over TCP, where only the user is known, the rule 'a' is never "
+              "selected, and its callers may get what the rule 'c' in line 6 gives\n"
+              "t.conf:4: warning: over TCP, where only the user is known, the rule 'b' is never "
+              "selected, and its callers may get what the rule 'c' in line 6 gives\n");
+        free(text);
+        text = with(CLIENTS "listen = ({ unix = \"/s\"; }); callers = (\n%s );", rules);
         accepted(text);
         free(text);
 }
