@@ -18,6 +18,7 @@
 #include "../lib/timerheap.h"
 #include "audit-private.h"
 #include "log.h"
+#include "outlet.h"
 
 /* Of refusals, where hits are not folded. */
 #define REFUSALS_WINDOW_MS 60000
@@ -238,7 +239,7 @@ int audit_new_with_journal(struct audit **ret, const struct audit_config *config
 
 int audit_new(struct audit **ret, const struct audit_config *config)
 {
-        return error_trace(audit_new_with_journal(ret, config, AUDIT_JOURNAL_SOCKET));
+        return error_trace(audit_new_with_journal(ret, config, OUTLET_JOURNAL));
 }
 
 void audit_free(struct audit *audit)
