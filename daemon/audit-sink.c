@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The journal's socket is spoken to directly: libsystemd's call waits when journald is stopped. It
- * is connected, since only then does poll() tell when journald's queue has room again.
- *
  * A file may be renamed away at any time (logrotate): its name is looked at before each record, and
  * if another file is behind it, or none, that one is opened. Where that fails the old one is kept.
  * A record whose first half was written and whose second half was refused (the disk is full) is
@@ -20,31 +17,20 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "outlet.h"
 
 #define FILE_MODE 0600
 
+/* 0 or -errno. */
 static int connect_journal(struct audit_sink *sink)
 {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        const size_t size = strlen(sink->path);
-        int fd;
+        const int fd = outlet_connect_journal(sink->path);
 
-        if (size >= sizeof(address.sun_path))
-                return -ENAMETOOLONG;
-        memcpy(address.sun_path, sink->path, size);
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
-                return -errno;
-        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-                const int error = errno;
-
-                close(fd);
-                return -error;
-        }
+                return fd;
         sink->fd = fd;
         return 0;
 }
@@ -92,30 +78,16 @@ static int open_file(const char *path)
         return fd;
 }
 
-/* As daemon/log has it: O_NONBLOCK on a descriptor of ours alone. */
-static int open_stderr(struct audit_sink *sink)
-{
-        struct stat st;
-
-        if (fstat(STDERR_FILENO, &st) < 0)
-                return -errno;
-        sink->is_socket = S_ISSOCK(st.st_mode);
-        if (!sink->is_socket && !S_ISREG(st.st_mode))
-                sink->fd = open("/proc/self/fd/2",
-                                O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (sink->fd < 0)
-                sink->fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-        return sink->fd < 0 ? -errno : 0;
-}
-
 int audit_sink_open(struct audit_sink *sink, const struct audit_config *config, const char *journal)
 {
         const char *path = config->target == AUDIT_TO_FILE ? config->file : journal;
         int r = 0;
 
         *sink = (struct audit_sink){.target = config->target, .fd = -1};
-        if (config->target == AUDIT_TO_STDERR)
-                return error_trace(open_stderr(sink));
+        if (config->target == AUDIT_TO_STDERR) {
+                sink->fd = outlet_open_stderr(&sink->is_socket);
+                return error_trace(sink->fd < 0 ? sink->fd : 0);
+        }
         sink->path = strdup(path);
         if (!sink->path)
                 return error_trace(-ENOMEM);

@@ -12,8 +12,6 @@
 
 #include "config.h"
 
-#define AUDIT_JOURNAL_SOCKET "/run/systemd/journal/socket"
-
 struct audit_sink {
         enum audit_target target;
         int fd;         /* owned; -1: not open just now */

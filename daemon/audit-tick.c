@@ -141,18 +141,24 @@ static void say(struct audit *audit, const struct audit_queue_state *state,
         const uint64_t withheld = counters->withheld - audit->said.withheld;
 
         if (state->error && state->error != audit->error_said)
-                log_warning("audit: no record can be written to %s just now: %s; %zu wait",
-                            audit->where, strerror(state->error), counters->queued);
+                log_event(LOG_EVENT_AUDIT_STUCK,
+                          LOG_FIELDS(.source = audit->where, .reason = strerror(state->error),
+                                     .count = counters->queued),
+                          "audit: no record can be written to %s just now: %s; %zu wait",
+                          audit->where, strerror(state->error), counters->queued);
         else if (state->error != audit->error_said)
-                log_info("audit: records are written to %s again", audit->where);
+                log_event(LOG_EVENT_AUDIT_WELL, LOG_FIELDS(.source = audit->where),
+                          "audit: records are written to %s again", audit->where);
         if (grants > 0 || refusals > 0)
-                log_warning("audit: %llu records of grants and %llu of refusals were dropped: "
-                            "there was no room",
-                            (unsigned long long)grants, (unsigned long long)refusals);
+                log_event(LOG_EVENT_AUDIT_DROPPED, LOG_FIELDS(.count = grants + refusals),
+                          "audit: %llu records of grants and %llu of refusals were dropped: "
+                          "there was no room",
+                          (unsigned long long)grants, (unsigned long long)refusals);
         if (withheld > 0)
-                log_warning("audit: %llu tokens were not handed out: there was no room for their "
-                            "records",
-                            (unsigned long long)withheld);
+                log_event(LOG_EVENT_AUDIT_WITHHELD, LOG_FIELDS(.count = withheld),
+                          "audit: %llu tokens were not handed out: there was no room for their "
+                          "records",
+                          (unsigned long long)withheld);
         audit->said = *counters;
         audit->error_said = state->error;
 }

@@ -18,6 +18,7 @@
 #include "../lib/timerheap.h"
 #include "audit-private.h"
 #include "log.h"
+#include "outlet.h"
 
 /* Of refusals, where hits are not folded. */
 #define REFUSALS_WINDOW_MS 60000
@@ -199,9 +200,11 @@ static int open_target(struct audit *audit, const struct audit_config *config, c
                 return AUDIT_E_FAILED;
         }
         if (r == 0 && audit->error_said)
-                log_warning("audit: there is no journal at %s (%s); records wait for it, %zu at "
-                            "most; set audit.to to write them elsewhere",
-                            audit->where, strerror(audit->error_said), audit->max_records);
+                log_event(LOG_EVENT_AUDIT_STUCK,
+                          LOG_FIELDS(.source = audit->where, .reason = strerror(audit->error_said)),
+                          "audit: there is no journal at %s (%s); records wait for it, %zu at "
+                          "most; set audit.to to write them elsewhere",
+                          audit->where, strerror(audit->error_said), audit->max_records);
         return error_trace(r);
 }
 
@@ -238,13 +241,14 @@ int audit_new_with_journal(struct audit **ret, const struct audit_config *config
 
 int audit_new(struct audit **ret, const struct audit_config *config)
 {
-        return error_trace(audit_new_with_journal(ret, config, AUDIT_JOURNAL_SOCKET));
+        return error_trace(audit_new_with_journal(ret, config, OUTLET_JOURNAL));
 }
 
 void audit_free(struct audit *audit)
 {
         const uint64_t end_ms = audit_queue_clock_ms() + END_WITHIN_MS;
         struct audit_counters counters;
+        unsigned long long lost;
 
         if (!audit)
                 return;
@@ -252,13 +256,12 @@ void audit_free(struct audit *audit)
                 audit_flush(audit, end_ms);
                 audit_writer_free(audit->writer, end_ms);
                 audit_get_counters(audit, &counters);
-                counters.dropped_grants -= audit->said.dropped_grants;
-                counters.dropped_refusals -= audit->said.dropped_refusals;
-                if (counters.queued + counters.dropped_grants + counters.dropped_refusals > 0)
-                        log_warning("audit: %llu records could not be written to %s",
-                                    (unsigned long long)(counters.queued + counters.dropped_grants +
-                                                         counters.dropped_refusals),
-                                    audit->where);
+                lost = counters.queued + counters.dropped_grants - audit->said.dropped_grants +
+                       counters.dropped_refusals - audit->said.dropped_refusals;
+                if (lost > 0)
+                        log_event(LOG_EVENT_AUDIT_DROPPED, LOG_FIELDS(.count = lost),
+                                  "audit: %llu records could not be written to %s", lost,
+                                  audit->where);
         }
         audit_queue_unref(audit->queue);
         audit_refusals_deinit(&audit->refusals);

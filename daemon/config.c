@@ -94,6 +94,9 @@ static const struct config_option limits_options[] = {
 /* In the order of enum log_level. */
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
+/* In the order of enum log_format. */
+static const char *const log_formats[] = {"text", "json", NULL};
+
 static const struct config_option options[] = {
         {"listen", CONFIG_KIND_OTHER, .read = config_listen_read},
         {"clients", CONFIG_KIND_OTHER, .read = config_clients_read},
@@ -107,6 +110,8 @@ static const struct config_option options[] = {
         {"drain_timeout", CONFIG_KIND_DURATION, FIELD(drain_timeout_ms), "0s", "5m", "5s"},
         {"log_level", CONFIG_KIND_CHOICE, FIELD(log_level), .fallback = "info",
          .choices = log_levels},
+        {"log_format", CONFIG_KIND_CHOICE, FIELD(log_format), .fallback = "text",
+         .choices = log_formats},
         {.name = NULL},
 };
 

@@ -84,6 +84,11 @@ enum log_level {
         LOG_LEVEL_DEBUG,
 };
 
+enum log_format {
+        LOG_FORMAT_TEXT,
+        LOG_FORMAT_JSON,
+};
+
 struct config {
         char *path; /* owned; the file it was read from */
         struct settings settings;
@@ -101,6 +106,7 @@ struct config {
         uint64_t idle_timeout_ms;   /* a kept-alive connection without a request is closed */
         uint64_t drain_timeout_ms;
         enum log_level log_level;
+        enum log_format log_format; /* where standard error is not the journal */
 };
 
 enum {

@@ -41,9 +41,6 @@
 /* For answers to be sent after the last waiter was answered. */
 #define FLUSH_MS 1000
 
-/* Lines in the log about failed fetches. */
-#define FAILURES_PER_SECOND_MAX 10
-
 /* Descriptors for anything but connections of callers. */
 #define DESCRIPTORS_RESERVED 64
 
@@ -70,31 +67,30 @@ struct daemon {
         enum phase phase;
         uint64_t phase_until_ms;
         bool commands_left; /* perhaps */
-        struct log_limit failures;
 };
 
 /* What the end of a fetch means to an operator. A refusal of a subject is a caller's affair. */
-static void log_fetch_end(struct daemon *daemon, const struct upstream_end *end, enum reason reason)
+static void log_fetch_end(const struct upstream_end *end, enum reason reason)
 {
-        const bool answered = end->result.transport == REASON_NONE;
-        uint64_t suppressed;
-        char more[64] = "", status[32] = "";
+        const char *code, *detail = end->detail;
+        char status[32];
 
         if (reason == REASON_NONE)
                 return;
-        if (answered)
+        code = reason_info(reason)->code;
+        if (end->result.transport == REASON_NONE) {
                 (void)snprintf(status, sizeof(status), "status %u", end->result.status);
-        if (reason == REASON_SUBJECT_REFUSED || reason == REASON_SCOPE_REFUSED) {
-                log_debug("client '%s': no token from %s: %s: %s", end->client, end->url,
-                          reason_info(reason)->code, status);
-                return;
+                detail = status;
         }
-        if (!log_limit_pass(&daemon->failures, daemon->loop.now_ms, &suppressed))
-                return;
-        if (suppressed > 0)
-                (void)snprintf(more, sizeof(more), " (and %" PRIu64 " others like it)", suppressed);
-        log_warning("client '%s': no token from %s: %s: %s%s", end->client, end->url,
-                    reason_info(reason)->code, answered ? status : end->detail, more);
+        if (reason == REASON_SUBJECT_REFUSED || reason == REASON_SCOPE_REFUSED)
+                log_debug("client '%s': no token from %s: %s: %s", end->client, end->url, code,
+                          detail);
+        else
+                log_event(LOG_EVENT_FETCH_FAILED,
+                          LOG_FIELDS(.client = end->client, .url = end->url, .reason = code,
+                                     .detail = detail),
+                          "client '%s': no token from %s: %s: %s", end->client, end->url, code,
+                          detail);
 }
 
 static void take_fetch_ends(struct daemon *daemon)
@@ -105,7 +101,7 @@ static void take_fetch_ends(struct daemon *daemon)
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
                                            daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
-                log_fetch_end(daemon, &end, reason);
+                log_fetch_end(&end, reason);
                 upstream_release(&daemon->upstream, &end);
         }
 }
@@ -141,26 +137,42 @@ static void start_fetch(struct daemon *daemon, struct command *command)
 
 static void log_note(const struct note *note)
 {
+        const struct log_fields *fields =
+                LOG_FIELDS(.client = note->client, .url = note->url,
+                           .reason = note->reason ? reason_info(note->reason)->code : NULL,
+                           .for_ms = note->for_ms);
+
         switch (note->kind) {
         case NOTE_BREAKER_OPENED:
-                log_warning("%s: too many failures (%s); asking nothing for %" PRIu64 " ms, tokens "
-                            "in memory are served",
-                            note->url, reason_info(note->reason)->code, note->for_ms);
+                log_event(LOG_EVENT_BREAKER_OPENED, fields,
+                          "%s: too many failures (%s); asking nothing for %" PRIu64 " ms, tokens "
+                          "in memory are served",
+                          note->url, fields->reason, note->for_ms);
+                break;
+        case NOTE_ISSUER_PROBED:
+                log_event(LOG_EVENT_ISSUER_PROBED, fields,
+                          "%s: sending one request, to see whether the issuer answers again",
+                          note->url);
                 break;
         case NOTE_ISSUER_HOLDS:
-                log_warning("%s: the issuer asks for fewer requests; asking nothing for %" PRIu64
-                            " ms, tokens in memory are served",
-                            note->url, note->for_ms);
+                log_event(LOG_EVENT_ISSUER_HOLDS, fields,
+                          "%s: the issuer asks for fewer requests; asking nothing for %" PRIu64
+                          " ms, tokens in memory are served",
+                          note->url, note->for_ms);
                 break;
-        case NOTE_ISSUER_WELL: log_info("%s: the issuer answers again", note->url); break;
+        case NOTE_ISSUER_WELL:
+                log_event(LOG_EVENT_ISSUER_WELL, fields, "%s: the issuer answers again", note->url);
+                break;
         case NOTE_CLIENT_HELD:
-                log_error("client '%s': the issuer refuses its client secret (%s); asking nothing "
+                log_event(LOG_EVENT_CLIENT_HELD, fields,
+                          "client '%s': the issuer refuses its client secret (%s); asking nothing "
                           "with it for %" PRIu64 " ms or until it changes, tokens in memory are "
                           "served",
-                          note->client, reason_info(note->reason)->code, note->for_ms);
+                          note->client, fields->reason, note->for_ms);
                 break;
         case NOTE_CLIENT_WELL:
-                log_info("client '%s': the issuer accepts its client secret again", note->client);
+                log_event(LOG_EVENT_CLIENT_WELL, fields,
+                          "client '%s': the issuer accepts its client secret again", note->client);
                 break;
         }
 }
@@ -189,8 +201,9 @@ static void carry_out_commands(struct daemon *daemon)
 
 static void begin_drain(struct daemon *daemon)
 {
-        log_info("stopping; waiting at most %" PRIu64 " ms for tokens in flight",
-                 daemon->config->drain_timeout_ms);
+        log_event(LOG_EVENT_STOPPING, LOG_FIELDS(.for_ms = daemon->config->drain_timeout_ms),
+                  "stopping; waiting at most %" PRIu64 " ms for tokens in flight",
+                  daemon->config->drain_timeout_ms);
         daemon->phase = PHASE_DRAINING;
         daemon->phase_until_ms = daemon->loop.now_ms + daemon->config->drain_timeout_ms;
         daemon->api.draining = true;
@@ -225,7 +238,8 @@ static void signals_ready(struct loop_source *source, uint32_t events)
 
         while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
                 if (info.ssi_signo == SIGHUP) {
-                        log_info("reading the client secrets and the rules for callers again");
+                        log_event(LOG_EVENT_RELOADING, LOG_FIELDS(.source = daemon->config->path),
+                                  "reading the client secrets and the rules for callers again");
                         keeper_read_soon(&daemon->keeper);
                         reload_begin(&daemon->reload);
                 } else if (daemon->phase == PHASE_SERVING)
@@ -264,6 +278,7 @@ static uint64_t next_turn_ms(struct daemon *daemon)
         next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
         next_ms = earlier(next_ms, reload_next_tick_ms(&daemon->reload));
         next_ms = earlier(next_ms, audit_next_tick_ms(daemon->audit));
+        next_ms = earlier(next_ms, log_next_tick_ms());
         if (daemon->phase != PHASE_SERVING)
                 next_ms = earlier(next_ms, daemon->phase_until_ms);
         return next_ms;
@@ -277,6 +292,7 @@ static int run(struct daemon *daemon)
                 r = loop_turn(&daemon->loop, next_turn_ms(daemon));
                 if (r < 0)
                         return error_trace(r);
+                log_tick(daemon->loop.now_ms);
                 upstream_tick(&daemon->upstream);
                 take_fetch_ends(daemon);
                 broker_tick(daemon->broker, daemon->loop.now_ms, daemon->loop.wall_ms);
@@ -337,20 +353,21 @@ static void log_totals(const struct daemon *daemon)
         struct broker_counters counters;
 
         broker_get_counters(daemon->broker, &counters);
-        log_info("stopped: requests=%" PRIu64 " hits=%" PRIu64 " misses=%" PRIu64
-                 " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64
-                 " served_old=%" PRIu64 " blocked=%" PRIu64 " rejections=%" PRIu64
-                 " fetches=%" PRIu64 " refreshes=%" PRIu64 " retries=%" PRIu64 " dropped=%" PRIu64
-                 " tokens=%" PRIu64 " refusals=%" PRIu64 " holds=%" PRIu64 " failures=%" PRIu64
-                 " evicted=%" PRIu64 " expired=%" PRIu64 " connections=%" PRIu64
-                 " connections_refused=%" PRIu64 " connections_cut=%" PRIu64,
-                 counters.requests, counters.hits, counters.misses, counters.coalesced,
-                 counters.refused, counters.timed_out, counters.served_old, counters.blocked,
-                 counters.rejections, counters.fetches, counters.refreshes, counters.retries,
-                 counters.dropped, counters.tokens, counters.refusals, counters.holds,
-                 counters.failures, counters.cache.evicted_entries + counters.cache.evicted_memory,
-                 counters.cache.expired, daemon->server.connections.accepted,
-                 daemon->server.connections.refused, daemon->server.connections.cut);
+        log_event(LOG_EVENT_STOPPED, NULL,
+                  "stopped: requests=%" PRIu64 " hits=%" PRIu64 " misses=%" PRIu64
+                  " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64
+                  " served_old=%" PRIu64 " blocked=%" PRIu64 " rejections=%" PRIu64
+                  " fetches=%" PRIu64 " refreshes=%" PRIu64 " retries=%" PRIu64 " dropped=%" PRIu64
+                  " tokens=%" PRIu64 " refusals=%" PRIu64 " holds=%" PRIu64 " failures=%" PRIu64
+                  " evicted=%" PRIu64 " expired=%" PRIu64 " connections=%" PRIu64
+                  " connections_refused=%" PRIu64 " connections_cut=%" PRIu64,
+                  counters.requests, counters.hits, counters.misses, counters.coalesced,
+                  counters.refused, counters.timed_out, counters.served_old, counters.blocked,
+                  counters.rejections, counters.fetches, counters.refreshes, counters.retries,
+                  counters.dropped, counters.tokens, counters.refusals, counters.holds,
+                  counters.failures, counters.cache.evicted_entries + counters.cache.evicted_memory,
+                  counters.cache.expired, daemon->server.connections.accepted,
+                  daemon->server.connections.refused, daemon->server.connections.cut);
 }
 
 static bool has_tcp(const struct config *config)
@@ -395,7 +412,6 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
                 .config = config,
                 .signals = {.fd = -1},
                 .finder = {.netlink_fd = -1},
-                .failures = {.max = FAILURES_PER_SECOND_MAX},
         };
         r = loop_init(&daemon->loop);
         if (r == 0)
@@ -458,8 +474,9 @@ int daemon_run(const struct config *config)
 
         r = daemon_init(&daemon, config);
         if (r == 0) {
-                log_info("ready: %zu client application%s", config->settings.n_clients,
-                         config->settings.n_clients == 1 ? "" : "s");
+                log_event(LOG_EVENT_READY, LOG_FIELDS(.count = config->settings.n_clients),
+                          "ready: %zu client application%s", config->settings.n_clients,
+                          config->settings.n_clients == 1 ? "" : "s");
                 r = run(&daemon);
                 release_callers(&daemon);
                 server_tick(&daemon.server);

@@ -31,6 +31,9 @@
 /* Of a message: the path of the configuration and a line. */
 #define PREFIX_MAX_BYTES 4200
 
+/* Of "credential NAME". */
+#define SOURCE_MAX_BYTES 300
+
 #define DAY_S         INT64_C(86400)
 #define DAY_MS        ((uint64_t)DAY_S * 1000)
 #define WARN_BEFORE_S (30 * DAY_S)
@@ -127,15 +130,48 @@ int keeper_check(const struct config *config)
         return error_trace(read_all(config, NULL));
 }
 
-/* Says in the log what was said on a stream, line by line. */
-static void log_lines(const char *lines, const char *more)
+/* Says in the log what was said on a stream about a client's secrets, line by line. */
+static void log_kept(const char *client, const char *lines)
 {
         while (*lines) {
                 const size_t size = strcspn(lines, "\n");
 
-                log_warning("%.*s%s", (int)size, lines, more);
+                log_event(LOG_EVENT_SECRET_KEPT, LOG_FIELDS(.client = client),
+                          "%.*s; the secret that was read before is kept", (int)size, lines);
                 lines += size + (lines[size] == '\n');
         }
+}
+
+/* Where a secret is from, without what is in it. */
+static const char *name_source(char name[SOURCE_MAX_BYTES], const struct secret_source *source)
+{
+        switch (source->kind) {
+        case SECRET_KIND_NONE: return "none";
+        case SECRET_KIND_INLINE: return "configuration";
+        case SECRET_KIND_FILE: return source->where;
+        case SECRET_KIND_CREDENTIAL: break;
+        }
+        (void)snprintf(name, SOURCE_MAX_BYTES, "credential %s", source->where);
+        return name;
+}
+
+/* Which of the two has changed is the broker's to know; the place of the first leads to both. */
+static void log_read(const struct config *config, size_t client)
+{
+        const char *const name = config->settings.clients[client].name;
+        char current[SOURCE_MAX_BYTES], next[SOURCE_MAX_BYTES];
+        const struct secret_source *second = source_of(config, client, 1);
+        const char *where = name_source(current, source_of(config, client, 0));
+
+        if (second->kind == SECRET_KIND_NONE)
+                log_event(LOG_EVENT_SECRET_READ, LOG_FIELDS(.client = name, .source = where),
+                          "client '%s': the client secret has changed, and was read again (%s)",
+                          name, where);
+        else
+                log_event(LOG_EVENT_SECRET_READ, LOG_FIELDS(.client = name, .source = where),
+                          "client '%s': the client secret has changed, and was read again (%s, or "
+                          "the next one: %s)",
+                          name, where, name_source(next, second));
 }
 
 /* Reads a client's secrets into the broker; one that cannot be read stays as it is. Whether all
@@ -153,10 +189,9 @@ static bool reread(struct keeper *keeper, size_t client)
         r = read_client(keeper->config, client, keeper->broker, secrets, errors);
         fclose(errors);
         if (r > 0)
-                log_lines(said, "; the secret that was read before is kept");
+                log_kept(keeper->config->settings.clients[client].name, said);
         if (r >= 0 && broker_set_secrets(keeper->broker, client, secrets))
-                log_info("client '%s': the client secret has changed, and was read again",
-                         keeper->config->settings.clients[client].name);
+                log_read(keeper->config, client);
         wipe(secrets);
         free(said);
         return r == 0;
@@ -166,7 +201,8 @@ void keeper_read_again(struct keeper *keeper, size_t client)
 {
         const char *name = keeper->config->settings.clients[client].name;
 
-        log_warning("client '%s': the issuer refuses the client secret; reading it again", name);
+        log_event(LOG_EVENT_SECRET_REFUSED, LOG_FIELDS(.client = name),
+                  "client '%s': the issuer refuses the client secret; reading it again", name);
         for (size_t i = 0; i < CREDENTIALS_MAX; i++)
                 if (source_of(keeper->config, client, i)->kind == SECRET_KIND_CREDENTIAL)
                         log_warning(
@@ -262,14 +298,19 @@ static void warn_of_expiry(const struct keeper *keeper, size_t client, size_t i)
         const struct client_settings *settings = &keeper->config->settings.clients[client];
         const int64_t left_s = settings->secret_expires_s[i] - keeper->loop->wall_ms / 1000;
         const char *which = i == 0 ? "client secret" : "next client secret";
+        const struct log_fields *fields = LOG_FIELDS(.client = settings->name, .source = which,
+                                                     .for_ms = left_s > 0 ? (uint64_t)left_s * 1000
+                                                                          : 0);
 
         if (settings->secret_expires_s[i] == 0 || left_s > WARN_BEFORE_S)
                 return;
         if (left_s <= 0)
-                log_error("client '%s': the %s has expired", settings->name, which);
+                log_event(LOG_EVENT_SECRET_EXPIRED, fields, "client '%s': the %s has expired",
+                          settings->name, which);
         else
-                log_warning("client '%s': the %s expires in %" PRId64 " day%s", settings->name,
-                            which, (left_s + DAY_S - 1) / DAY_S, left_s <= DAY_S ? "" : "s");
+                log_event(LOG_EVENT_SECRET_EXPIRING, fields,
+                          "client '%s': the %s expires in %" PRId64 " day%s", settings->name, which,
+                          (left_s + DAY_S - 1) / DAY_S, left_s <= DAY_S ? "" : "s");
 }
 
 static void reread_all(struct keeper *keeper)
@@ -279,7 +320,7 @@ static void reread_all(struct keeper *keeper)
         for (size_t i = 0; i < keeper->config->settings.n_clients; i++)
                 good &= reread(keeper, i);
         if (good && keeper->complained)
-                log_info("every client secret can be read again");
+                log_event(LOG_EVENT_SECRETS_WELL, NULL, "every client secret can be read again");
         keeper->complained = !good;
 }
 

@@ -31,6 +31,7 @@
 #define ACCEPT_MAX     64   /* connections taken from one listener in one turn */
 #define LINGER_MS      1000 /* for a refused client to read why */
 #define PAUSE_MS       100  /* after descriptors ran out */
+#define WELL_MS        5000 /* without a failure to accept, after one */
 #define ADDRESS_STRLEN 128
 
 struct listener {
@@ -178,13 +179,15 @@ static void pause_accepting(struct listeners *listeners)
 static void accept_failed(struct listener *listener)
 {
         struct listeners *listeners = listener->all;
-        uint64_t suppressed;
 
         if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
                 return;
-        if (log_limit_pass(&listeners->complaints, listeners->loop->now_ms, &suppressed))
-                log_warning("cannot accept on %s: %s; trying again in %d ms", listener->name,
-                            strerror(errno), PAUSE_MS);
+        if (!listeners->well_at_ms)
+                log_event(LOG_EVENT_ACCEPT_PAUSED,
+                          LOG_FIELDS(.listener = listener->name, .reason = strerror(errno)),
+                          "cannot accept on %s: %s; trying again every %d ms", listener->name,
+                          strerror(errno), PAUSE_MS);
+        listeners->well_at_ms = listeners->loop->now_ms + WELL_MS;
         pause_accepting(listeners);
 }
 
@@ -229,7 +232,8 @@ static int open_listener(struct listener *listener, const struct listener_config
                 return r;
         if (listen(listener->source.fd, BACKLOG) < 0)
                 return fail(listener, "listen on");
-        log_info("listening on %s", listener->name);
+        log_event(LOG_EVENT_LISTENING, LOG_FIELDS(.listener = listener->name), "listening on %s",
+                  listener->name);
         return 0;
 }
 
@@ -238,7 +242,7 @@ int listeners_init(struct listeners *listeners, struct loop *loop, struct server
 {
         int r;
 
-        *listeners = (struct listeners){.loop = loop, .server = server, .complaints = {.max = 1}};
+        *listeners = (struct listeners){.loop = loop, .server = server};
         listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
         if (!listeners->all)
                 return error_trace(-ENOMEM);
@@ -350,6 +354,12 @@ void listeners_tick(struct listeners *listeners)
         if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms &&
             listeners_start(listeners) < 0)
                 pause_accepting(listeners);
+        if (listeners->well_at_ms && listeners->well_at_ms <= now_ms) {
+                listeners->well_at_ms = 0;
+                log_event(LOG_EVENT_ACCEPT_RESUMED, NULL,
+                          "connections have been accepted for %d s without a failure",
+                          WELL_MS / 1000);
+        }
 }
 
 uint64_t listeners_next_tick_ms(const struct listeners *listeners)
@@ -360,5 +370,7 @@ uint64_t listeners_next_tick_ms(const struct listeners *listeners)
                 next_ms = listeners->lingerers[listeners->oldest].deadline_ms;
         if (listeners->paused_until_ms && listeners->paused_until_ms < next_ms)
                 next_ms = listeners->paused_until_ms;
+        if (listeners->well_at_ms && listeners->well_at_ms < next_ms)
+                next_ms = listeners->well_at_ms;
         return next_ms;
 }

@@ -29,8 +29,8 @@ struct listeners {
         struct server *server; /* borrowed */
         struct listener *all;  /* owned */
         size_t n;
-        struct log_limit complaints;
         uint64_t paused_until_ms; /* accepting stopped for want of descriptors; 0: it did not */
+        uint64_t well_at_ms;      /* it will be said that accepting goes on; 0: it did all along */
         struct lingerer lingerers[LISTEN_LINGER_MAX]; /* a ring, oldest at `oldest` */
         size_t oldest;
         size_t n_lingerers;

@@ -88,12 +88,9 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
         return 0;
 }
 
-/* The log is the main thread's. */
-static _Thread_local bool is_main_thread;
-
 static void trace_error(int error, const char *file, int line, const char *function)
 {
-        if (is_main_thread)
+        if (log_is_mine())
                 log_debug("%s:%d: %s: %s", file, line, function, strerror(-error));
 }
 
@@ -124,8 +121,7 @@ static int run(const struct config *config)
 {
         int r;
 
-        is_main_thread = true;
-        log_init(config->log_level);
+        log_init(config->log_level, config->log_format);
         if (config->log_level == LOG_LEVEL_DEBUG)
                 error_observer = trace_error;
         if (upstream_global_init() < 0) {

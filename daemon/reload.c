@@ -80,9 +80,8 @@ void reload_begin(struct reload *reload)
         }
         if (r) {
                 reload->n_failed++;
-                log_error("cannot read the configuration again: %s",
-                          r == LOADING_E_BUSY ? "earlier readings still hang in the name service"
-                                              : strerror(-r));
+                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
+                          "cannot read the configuration again: %s", strerror(-r));
                 return;
         }
         reload->deadline_ms = reload->loop->now_ms + LOADING_TIMEOUT_MS;
@@ -136,7 +135,8 @@ static bool same_limits(const struct config *a, const struct config *b)
         return memcmp(&x, &y, sizeof(x)) == 0 && a->max_connections == b->max_connections &&
                a->header_timeout_ms == b->header_timeout_ms &&
                a->idle_timeout_ms == b->idle_timeout_ms &&
-               a->drain_timeout_ms == b->drain_timeout_ms && a->log_level == b->log_level;
+               a->drain_timeout_ms == b->drain_timeout_ms && a->log_level == b->log_level &&
+               a->log_format == b->log_format;
 }
 
 static bool same_sources(const struct config *a, const struct config *b)
@@ -191,7 +191,9 @@ static void take_over(struct reload *reload, struct config *config)
 
         if (!same_clients(reload->config, config)) {
                 reload->n_failed++;
-                log_error("%s: 'clients' have changed, which needs a restart; nothing was taken "
+                log_event(LOG_EVENT_RELOAD_FAILED,
+                          LOG_FIELDS(.source = config->path, .changed = "clients"),
+                          "%s: 'clients' have changed, which needs a restart; nothing was taken "
                           "over, the rules for callers neither",
                           config->path);
                 config_free(config);
@@ -202,7 +204,8 @@ static void take_over(struct reload *reload, struct config *config)
         r = broker_set_policy(reload->broker, &config->policy, reload->loop->now_ms);
         if (r) {
                 reload->n_failed++;
-                log_error("cannot take over the rules for callers: %s", strerror(-r));
+                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = config->path),
+                          "cannot take over the rules for callers: %s", strerror(-r));
                 config_free(config);
                 return;
         }
@@ -211,9 +214,11 @@ static void take_over(struct reload *reload, struct config *config)
         reload->current = config;
         reload->n_done++;
         api_policy_changed(reload->api);
-        log_info("read %s again: %zu rule%s for callers hold%s from now on", config->path,
-                 config->policy.n_rules, config->policy.n_rules == 1 ? "" : "s",
-                 config->policy.n_rules == 1 ? "s" : "");
+        log_event(LOG_EVENT_RELOADED,
+                  LOG_FIELDS(.source = config->path, .count = config->policy.n_rules),
+                  "read %s again: %zu rule%s for callers hold%s from now on", config->path,
+                  config->policy.n_rules, config->policy.n_rules == 1 ? "" : "s",
+                  config->policy.n_rules == 1 ? "s" : "");
         log_differences(reload->config, config);
 }
 
@@ -246,7 +251,8 @@ static void finish(struct reload *reload)
                 log_messages(messages, r == 0);
         if (r) {
                 reload->n_failed++;
-                log_error("the configuration was not taken over%s%s; the old one stays",
+                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
+                          "the configuration was not taken over%s%s; the old one stays",
                           r < 0 ? ": " : "", r < 0 ? strerror(-r) : "");
                 return;
         }
@@ -262,7 +268,8 @@ void reload_tick(struct reload *reload)
         } else if (reload->loop->now_ms >= reload->deadline_ms) {
                 abandon(reload);
                 reload->n_failed++;
-                log_error("the configuration could not be read within %d s (does the name service "
+                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
+                          "the configuration could not be read within %d s (does the name service "
                           "answer?); the old one stays",
                           LOADING_TIMEOUT_MS / 1000);
         } else {

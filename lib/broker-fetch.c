@@ -48,6 +48,11 @@ void broker_start_flights(struct broker *broker, uint64_t now_ms)
         struct flight *flight;
 
         while ((flight = issuers_start(&broker->issuers, now_ms))) {
+                struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+
+                if (issuer->breaker.state == BREAKER_HALF_OPEN)
+                        broker_add_note(broker, NOTE_ISSUER_PROBED, flight->client, issuer->url,
+                                        issuer->breaker.last_failure, 0);
                 flight->state = FLIGHT_STARTING;
                 list_push_back(&broker->starts, &flight->link);
         }

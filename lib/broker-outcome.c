@@ -50,7 +50,7 @@ static struct health health_of(const struct issuer *issuer, const struct credent
         };
 }
 
-static void add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
+void broker_add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
                      enum reason reason, uint64_t for_ms)
 {
         if (broker->n_notes == NOTES_MAX)
@@ -73,18 +73,18 @@ static void note_changes(struct broker *broker, size_t client, struct issuer *is
         const uint64_t open_ms = breaker_left_ms(&issuer->breaker, now_ms);
 
         if (after.opened > before->opened)
-                add_note(broker, NOTE_BREAKER_OPENED, client, issuer->url,
-                         issuer->breaker.last_failure, open_ms);
+                broker_add_note(broker, NOTE_BREAKER_OPENED, client, issuer->url,
+                                issuer->breaker.last_failure, open_ms);
         else if (after.holds > before->holds)
-                add_note(broker, NOTE_ISSUER_HOLDS, client, issuer->url, REASON_ISSUER_THROTTLES,
-                         open_ms);
+                broker_add_note(broker, NOTE_ISSUER_HOLDS, client, issuer->url,
+                                REASON_ISSUER_THROTTLES, open_ms);
         else if (after.closed && !before->closed)
-                add_note(broker, NOTE_ISSUER_WELL, client, issuer->url, REASON_NONE, 0);
+                broker_add_note(broker, NOTE_ISSUER_WELL, client, issuer->url, REASON_NONE, 0);
         if (after.client_step_ms > before->client_step_ms)
-                add_note(broker, NOTE_CLIENT_HELD, client, issuer->url, REASON_CREDENTIALS_REFUSED,
-                         after.client_step_ms);
+                broker_add_note(broker, NOTE_CLIENT_HELD, client, issuer->url,
+                                REASON_CREDENTIALS_REFUSED, after.client_step_ms);
         else if (before->client_unwell && !after.client_unwell)
-                add_note(broker, NOTE_CLIENT_WELL, client, issuer->url, REASON_NONE, 0);
+                broker_add_note(broker, NOTE_CLIENT_WELL, client, issuer->url, REASON_NONE, 0);
 }
 
 static void give_token(struct broker *broker, struct flight *flight, struct token *token,
@@ -300,8 +300,8 @@ void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms)
 
         if (verdict == CREDENTIALS_HOLD) {
                 (void)hold_client(broker, client, now_ms);
-                add_note(broker, NOTE_CLIENT_HELD, client, NULL, REASON_CREDENTIALS_REFUSED,
-                         credentials->hold.step_ms);
+                broker_add_note(broker, NOTE_CLIENT_HELD, client, NULL, REASON_CREDENTIALS_REFUSED,
+                                credentials->hold.step_ms);
         }
         /* From the last to the first, since each goes to the front. */
         while (!list_empty(&credentials->parked)) {

@@ -118,6 +118,10 @@ struct freshness_limits broker_freshness_limits(const struct broker *broker);
 enum freshness broker_freshness(const struct broker *broker, const struct token *token,
                                 uint64_t now_ms);
 
+/* A change of state for the operator to hear of; it is dropped if nobody fetches them. */
+void broker_add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
+                     enum reason reason, uint64_t for_ms);
+
 /* NULL: the client has no token URL for the audience. */
 struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience);
 

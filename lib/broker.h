@@ -77,6 +77,7 @@ enum {
 enum note_kind {
         NOTE_BREAKER_OPENED, /* for `reason`, for `for_ms` */
         NOTE_ISSUER_HOLDS,   /* the issuer asked for fewer requests, for `for_ms` */
+        NOTE_ISSUER_PROBED,  /* one request finds out whether it is well again */
         NOTE_ISSUER_WELL,    /* after either */
         NOTE_CLIENT_HELD,    /* its secrets are refused; for `for_ms` */
         NOTE_CLIENT_WELL,

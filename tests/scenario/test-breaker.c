@@ -242,6 +242,7 @@ static void half_open_it_lets_one_probe_pass_and_the_rest_queue(void **state)
         assert_int_equal(world.n_fetches, 1);
         world_finish(&world, NULL, ENDING_TOKEN);
         assert_int_equal(breaker_of(&world), BREAKER_CLOSED);
+        assert_int_equal(world.n_notes[NOTE_ISSUER_PROBED], 1);
         assert_int_equal(world.n_notes[NOTE_ISSUER_WELL], 1);
         assert_non_null(world_fetch_of(&world, "d"));
         world_end(&world);

@@ -431,13 +431,36 @@ class Daemon(Program):
         self.check_secrets(text)
         return text
 
+    def events(self, *names):
+        """The events of these names so far (none: all), of a daemon with log_format = "json"."""
+        entries = [json.loads(line) for line in list(self.output.lines)]
+        return [
+            entry
+            for entry in entries
+            if "event" in entry and (not names or entry["event"] in names)
+        ]
+
+    def wait_for_event(self, name, count=1):
+        """Waits until there are as many of them; all of this name."""
+
+        def found():
+            events = self.events(name)
+            return len(events) >= count and events
+
+        return eventually(found, f"{count} events {name}")
+
     def check_secrets(self, text):
         """Nothing that it wrote holds a token or a secret, and every line says whose it is."""
         assert not TOKEN.search(text), "a token in the output"
         for secret in self.forbidden:
             assert secret not in text, f"a secret in the output: {secret}"
         for line in text.splitlines():
-            assert re.match("egain-tokend: (error|warning|info|debug): ", line), line
+            if self.settings.get("log_format") == "json":
+                entry = json.loads(line)
+                assert entry["level"] in ("error", "warning", "info", "debug"), line
+                assert entry["time"] and "message" in entry, line
+            else:
+                assert re.match("egain-tokend: (error|warning|info|debug): ", line), line
 
     def close(self):
         self.kill()

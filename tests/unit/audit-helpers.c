@@ -146,7 +146,7 @@ void log_capture(const char *path)
         saved_stderr = dup(STDERR_FILENO);
         assert_true(dup2(fd, STDERR_FILENO) >= 0);
         close(fd);
-        log_init(LOG_LEVEL_INFO);
+        log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 }
 
 void log_release(void)

@@ -283,6 +283,7 @@ static void test_defaults(void **state)
         for (size_t i = 0; i < N_NUMBERS; i++)
                 assert_int_equal(number_in(config, &numbers[i]), numbers[i].fallback_value);
         assert_int_equal(config->log_level, LOG_LEVEL_INFO);
+        assert_int_equal(config->log_format, LOG_FORMAT_TEXT);
         assert_null(config->upstream.ca_file);
         assert_null(config->upstream.proxy);
         assert_null(config->upstream.no_proxy);
@@ -435,6 +436,20 @@ static void test_log_level(void **state)
             "\"loud\"\n");
         bad(CLIENT "log_level = 3;",
             "t.conf:2: 'log_level' must be \"error\", \"warning\", \"info\" or \"debug\", not 3\n");
+}
+
+static void test_log_format(void **state)
+{
+        struct config *config = good(CLIENT "log_format = \"json\";");
+
+        (void)state;
+        assert_int_equal(config->log_format, LOG_FORMAT_JSON);
+        config_free(config);
+        config = good(CLIENT "log_format = \"text\";");
+        assert_int_equal(config->log_format, LOG_FORMAT_TEXT);
+        config_free(config);
+        bad(CLIENT "log_format = \"journal\";",
+            "t.conf:2: 'log_format' must be \"text\" or \"json\", not \"journal\"\n");
 }
 
 static void test_ca_file(void **state)
@@ -1565,6 +1580,7 @@ static void test_sample(void **state)
                 assert_true(has_option(text, numbers[i].name, numbers[i].fallback));
         }
         assert_true(has_option(text, "log_level", "\"info\""));
+        assert_true(has_option(text, "log_format", "\"text\""));
         assert_true(has_option(text, "to", "\"journal\""));
         assert_true(has_option(text, "subjects", "\"clear\""));
         assert_true(has_option(text, "required", "false"));
@@ -1623,6 +1639,7 @@ static void test_man_page(void **state)
                 "request_timeout",
                 "drain_timeout",
                 "log_level",
+                "log_format",
                 "unix",
                 "tcp",
                 "mode",
@@ -1689,6 +1706,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_units, tear_down),
                 cmocka_unit_test_teardown(test_bounds_between_options, tear_down),
                 cmocka_unit_test_teardown(test_log_level, tear_down),
+                cmocka_unit_test_teardown(test_log_format, tear_down),
                 cmocka_unit_test_teardown(test_ca_file, tear_down),
                 cmocka_unit_test_teardown(test_proxy, tear_down),
                 cmocka_unit_test_teardown(test_upstream_timeout, tear_down),

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "line.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* "2026-11-22T14:50:55.123Z", or a year of five digits and more */
+#define TIME_MAX_BYTES 48
+
+#define NO_CONTROL 0x100
+
+void line_put(struct line *line, const void *bytes, size_t size)
+{
+        assert(size <= line->max_bytes - line->size);
+        memcpy(line->bytes + line->size, bytes, size);
+        line->size += size;
+}
+
+void line_put_string(struct line *line, const char *string)
+{
+        line_put(line, string, strlen(string));
+}
+
+void line_put_format(struct line *line, const char *format, ...)
+{
+        char bytes[192];
+        va_list args;
+        int size;
+
+        va_start(args, format);
+        size = vsnprintf(bytes, sizeof(bytes), format, args);
+        va_end(args);
+        assert(size >= 0 && (size_t)size < sizeof(bytes));
+        line_put(line, bytes, (size_t)size);
+}
+
+void line_put_time(struct line *line, int64_t wall_ms)
+{
+        const time_t seconds = (time_t)(wall_ms / 1000);
+        char bytes[TIME_MAX_BYTES];
+        struct tm tm;
+
+        if (wall_ms < 0 || !gmtime_r(&seconds, &tm))
+                tm = (struct tm){.tm_year = 70, .tm_mday = 1};
+        (void)strftime(bytes, sizeof(bytes), "%Y-%m-%dT%H:%M:%S", &tm);
+        line_put_format(line, "%s.%03dZ", bytes, wall_ms < 0 ? 0 : (int)(wall_ms % 1000));
+}
+
+/* How many bytes the character at the front of `text` has, 0 if none is there; *ret_control tells
+ * which control character it is (C0, DEL, C1), NO_CONTROL if none. */
+static size_t next_character(struct text text, unsigned int *ret_control)
+{
+        const uint8_t *in = (const uint8_t *)text.bytes;
+        const size_t size = in[0] < 0x80 ? 1 : in[0] < 0xe0 ? 2 : in[0] < 0xf0 ? 3 : 4;
+
+        *ret_control = NO_CONTROL;
+        if (size > text.size || !text_is_utf8((struct text){text.bytes, size}))
+                return 0;
+        if (size == 1 && (in[0] < 0x20 || in[0] == 0x7f))
+                *ret_control = in[0];
+        if (size == 2 && in[0] == 0xc2 && in[1] < 0xa0)
+                *ret_control = in[1];
+        return size;
+}
+
+void line_put_text(struct line *line, struct text text, bool json)
+{
+        while (text.size > 0) {
+                unsigned int control;
+                size_t size = next_character(text, &control);
+
+                if (size == 0) {
+                        line_put_string(line, REPLACEMENT);
+                        size = 1;
+                } else if (control != NO_CONTROL && json) {
+                        line_put_format(line, "\\u%04x", control);
+                } else if (control != NO_CONTROL) {
+                        line_put_string(line, REPLACEMENT);
+                } else {
+                        if (json && (*text.bytes == '"' || *text.bytes == '\\'))
+                                line_put_string(line, "\\");
+                        line_put(line, text.bytes, size);
+                }
+                text.bytes += size;
+                text.size -= size;
+        }
+}
+
+void line_put_json_text(struct line *line, const char *name, struct text text)
+{
+        line_put_format(line, ",\"%s\":", name);
+        if (!text.bytes) {
+                line_put_string(line, "null");
+                return;
+        }
+        line_put_string(line, "\"");
+        line_put_text(line, text, true);
+        line_put_string(line, "\"");
+}
+
+void line_put_json_name(struct line *line, const char *name, const char *value)
+{
+        line_put_json_text(line, name, value ? TEXT(value) : (struct text){});
+}
+
+void line_put_json_number(struct line *line, const char *name, bool known, uint64_t value)
+{
+        if (known)
+                line_put_format(line, ",\"%s\":%" PRIu64, name, value);
+        else
+                line_put_format(line, ",\"%s\":null", name);
+}
+
+void line_put_field_text(struct line *line, const char *name, struct text text)
+{
+        if (!text.bytes)
+                return;
+        line_put_format(line, "%s=", name);
+        line_put_text(line, text, false);
+        line_put_string(line, "\n");
+}
+
+void line_put_field(struct line *line, const char *name, const char *value)
+{
+        if (value)
+                line_put_field_text(line, name, TEXT(value));
+}
+
+void line_put_field_number(struct line *line, const char *name, bool known, uint64_t value)
+{
+        if (known)
+                line_put_format(line, "%s=%" PRIu64 "\n", name, value);
+}
+
+void line_put_field_time(struct line *line, const char *name, int64_t wall_ms)
+{
+        line_put_format(line, "%s=", name);
+        line_put_time(line, wall_ms);
+        line_put_string(line, "\n");
+}
