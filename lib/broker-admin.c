@@ -235,7 +235,7 @@ static void show(const struct broker *broker, const struct cache_entry *entry, u
         const struct token *token = entry->token;
 
         *ret = (struct listed){
-                .client = broker->settings->clients[broker_client_of(broker, grant.identity)].name,
+                .client = broker_application_of(broker, grant.identity)->settings->name,
                 .subject_kind = grant.subject_kind,
                 .subject = grant.subject,
                 .scope = grant.scope,

@@ -13,6 +13,7 @@
  * it begins to wait, the rest when it ends.
  */
 
+#include "application.h"
 #include "broker.h"
 #include "credentials.h"
 #include "freshness.h"
@@ -27,7 +28,8 @@ struct broker {
         const struct policy *policy;
         uint8_t hash_key[SIPHASH_KEY_BYTES];
         uint64_t random_state;
-        struct credentials *credentials; /* one per client */
+        struct application **applications; /* one per settings.clients, same order */
+        struct list retired;               /* applications that still have flights */
         struct cache cache;
         struct memory memory;
         struct flights flights;
@@ -71,7 +73,8 @@ struct question {
         struct text scope;
         size_t client;
         const struct client_settings *client_settings; /* the same; NULL: none was found */
-        enum audience audience;
+        struct application *application;               /* likewise */
+        struct issuer *issuer;                         /* of its, for this kind of subject */
         uint64_t now_ms;
         struct cache_entry *entry; /* NULL: none */
         enum freshness freshness;  /* of its token; set by broker_entry_worth() */
@@ -118,17 +121,8 @@ struct freshness_limits broker_freshness_limits(const struct broker *broker);
 enum freshness broker_freshness(const struct broker *broker, const struct token *token,
                                 uint64_t now_ms);
 
-/* NULL: the client has no token URL for the audience. */
-struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience);
-
-static inline struct issuer *broker_issuer_of_flight(struct broker *broker,
-                                                     const struct flight *flight)
-{
-        return broker_issuer_of(broker, flight->client, flight->audience);
-}
-
-/* The index of the client with this identity. */
-size_t broker_client_of(const struct broker *broker, uint64_t identity);
+/* The application with this identity; NULL: it is not configured any more. */
+struct application *broker_application_of(const struct broker *broker, uint64_t identity);
 
 /* Puts a token into a reply; `detail` as there. Where the token can do more than the reply's rule
  * gives, the reply is REASON_GRANTED_TOO_MUCH instead. */
@@ -152,15 +146,15 @@ void broker_take_back(struct reply *reply);
 /* Begins a flight in the queue of its issuer, for `owner`, who was admitted; NULL: behind the
  * callers' backs. The client's hold and the limits were looked at before. 0 or -ENOMEM. */
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        size_t client, enum audience audience, const struct peer *owner,
-                        uint64_t now_ms);
+                        struct application *application, struct issuer *issuer,
+                        const struct peer *owner, uint64_t now_ms);
 
 /* Moves what may start from the queues to `starts`. */
 void broker_start_flights(struct broker *broker, uint64_t now_ms);
 
 /* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
-void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
-                    enum audience audience, uint64_t now_ms);
+void broker_refresh(struct broker *broker, struct grant_key key, struct application *application,
+                    struct issuer *issuer, uint64_t now_ms);
 
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);
@@ -169,6 +163,12 @@ void broker_release_waiter(struct broker *broker, struct waiter *waiter);
  * have it and it lives, else with the reason. */
 void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
                          uint64_t left_ms, uint64_t now_ms);
+
+/* Frees a flight that is in no list and has no waiters. */
+void broker_free_flight(struct broker *broker, struct flight *flight);
+
+/* One flight less keeps an application, which goes with the last if it was retired. */
+void broker_release_application(struct broker *broker, struct application *application);
 
 /* Ends a flight that is in no list and has no waiters; `placed`: it holds a place at its issuer. */
 void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms);
@@ -181,8 +181,8 @@ void broker_free_probe(struct broker *broker, const struct flight *flight);
 void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms);
 
 /* Answers and ends all flights of a client that are not under way. */
-void broker_give_up_client(struct broker *broker, size_t client, enum reason reason,
-                           uint64_t left_ms, uint64_t now_ms);
+void broker_give_up_client(struct broker *broker, struct application *application,
+                           enum reason reason, uint64_t left_ms, uint64_t now_ms);
 
 /* Returns for how long callers who have no token are kept from asking again. */
 uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, enum reason reason,

@@ -173,6 +173,36 @@ static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_byt
         }
 }
 
+int cache_set_limits(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes)
+{
+        int r;
+
+        r = timerheap_grow(&cache->timers, (uint32_t)max_entries);
+        if (r)
+                return error_trace(r);
+        cache->max_entries = max_entries;
+        cache->max_memory_bytes = max_memory_bytes;
+        return 0;
+}
+
+static bool is_over(const struct cache *cache)
+{
+        return cache->n_entries > cache->max_entries ||
+               cache->memory_bytes > cache->max_memory_bytes;
+}
+
+bool cache_trim(struct cache *cache, size_t n)
+{
+        for (; n > 0 && is_over(cache); n--) {
+                if (cache->n_entries > cache->max_entries)
+                        cache->counters.evicted_entries++;
+                else
+                        cache->counters.evicted_memory++;
+                evict(cache, NULL);
+        }
+        return is_over(cache);
+}
+
 static void replace(struct cache *cache, struct cache_entry *entry, struct token *token)
 {
         struct token *const old = entry->token;
