@@ -64,6 +64,11 @@ void log_deinit(void)
         self.fd = -1;
 }
 
+void log_set_level(enum log_level level)
+{
+        self.level = level;
+}
+
 static bool write_line(const char *line, size_t size)
 {
         const ssize_t n = self.is_socket ? send(self.fd, line, size, MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -18,6 +18,8 @@
 void log_init(enum log_level level);
 void log_deinit(void);
 
+void log_set_level(enum log_level level);
+
 /* One line; its end is added, control characters are replaced. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

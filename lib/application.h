@@ -18,7 +18,7 @@
 struct application {
         const struct client_settings *settings; /* borrowed */
         size_t index;                           /* into settings.clients, while it is configured */
-        struct list link; /* broker::retired */
+        struct list link;                       /* broker::retired */
         bool retired;                           /* it is not configured any more */
         size_t n_flights;
         struct credentials credentials;

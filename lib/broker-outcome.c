@@ -190,8 +190,7 @@ static bool try_again_later(struct broker *broker, struct flight *flight, enum r
         const uint64_t at_ms = now_ms + pause_ms / 2 + (pause_ms * broker_random(broker) >> 32);
 
         if (flight->n_waiters == 0 || flight->retries == RETRIES_MAX || broker->draining ||
-            flight->application->retired ||
-            !is_worth_a_retry(reason) ||
+            flight->application->retired || !is_worth_a_retry(reason) ||
             breaker_state(&issuer->breaker, now_ms) != BREAKER_CLOSED ||
             at_ms + RETRY_LEFT_MIN_MS > flight->latest_ms)
                 return false;

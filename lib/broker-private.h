@@ -45,12 +45,14 @@ struct broker {
         struct list purges; /* under way */
         size_t n_purges;
         uint32_t n_purges_asked; /* since the start; may wrap */
+        struct purge sweep;      /* of what retired applications have left; among `purges` or not */
         struct list purged;      /* done, their owners not told yet */
         struct quota *quotas;    /* one per rule */
         uint64_t due_since_ms;   /* tokens sent for before this are due at least */
         int64_t wall_ahead_ms;   /* of the clock that times are measured by, at the last tick */
         bool wall_known;
         bool draining;
+        bool trimming;                /* the cache is over caps that were lowered */
         struct note notes[NOTES_MAX]; /* a ring */
         size_t first_note;
         size_t n_notes;
@@ -110,6 +112,9 @@ bool broker_is_purged(const struct broker *broker, const struct cache_entry *ent
 
 /* Goes on with purges: a bounded amount of work. */
 void broker_tick_purges(struct broker *broker);
+
+/* Begins to take out what belongs to clients that are not configured any more. */
+void broker_sweep_retired(struct broker *broker);
 
 /* Goes on with them to the end. */
 void broker_finish_purges(struct broker *broker);

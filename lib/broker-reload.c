@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * New rules for callers, while some of them wait. A right that was taken away is gone at once:
- * those who wait are judged again, and so are those whose answer is complete and was not fetched
- * yet.
+ * Another configuration, while callers wait. Everything that can fail is done before anything is
+ * changed.
+ *
+ * A client application whose identity stays keeps its tokens, secrets and flights, whatever else of
+ * it has changed. One whose identity is gone is retired: its requests under way are detached, so
+ * that those who wait for them are answered and nothing is kept; those that were not sent yet are
+ * given up; its entries are invisible at once, since no key of a configured client can equal
+ * theirs, and are swept out little by little.
+ *
+ * Rights that were taken away are gone at once: those who wait are judged again, and so are those
+ * whose answer is complete and was not fetched yet. They are judged for what they wait for, not for
+ * what their words would mean now.
  */
 
 #include "broker.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,12 +52,24 @@ static struct quota *carry_quotas(const struct broker *broker, const struct poli
 /* 0 or the reason why this one is not served any more; its reply's rule is a present one. */
 static int judge_again(struct broker *broker, struct waiter *waiter)
 {
-        struct question question = {.request = waiter->request, .peer = waiter->peer};
+        struct reply *reply = &waiter->reply;
+        const struct application *application =
+                reply->client ? broker_application_of(broker, reply->client->identity) : NULL;
+        struct token_request request = *waiter->request; /* only to be judged: it owns nothing */
+        struct question question = {.request = &request, .peer = waiter->peer};
         uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
         int r;
 
+        request.scope = reply->asked_scope;
+        if (application) {
+                request.client = TEXT(application->settings->name);
+                request.basic_client = (struct text){};
+                request.basic_client_raw = (struct text){};
+        }
         r = broker_judge_request(broker, &question, key_bytes);
-        waiter->reply.rule = question.rule;
+        reply->rule = question.rule;
+        if (application)
+                reply->client = application->settings;
         return r;
 }
 
@@ -92,12 +114,9 @@ static void judge_reply(struct broker *broker, struct waiter *waiter)
         broker_reply_reason(reply, reason_of_error(r), 0);
 }
 
-int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms)
+static void use_policy(struct broker *broker, const struct policy *policy, struct quota *quotas,
+                       uint64_t now_ms)
 {
-        struct quota *quotas = carry_quotas(broker, policy);
-
-        if (!quotas)
-                return error_trace(-ENOMEM);
         free(broker->quotas);
         broker->quotas = quotas;
         broker->policy = policy;
@@ -107,5 +126,126 @@ int broker_set_policy(struct broker *broker, const struct policy *policy, uint64
                 judge_reply(broker, list_entry(link, struct waiter, link));
         list_for_each_safe (link, &broker->flights.all)
                 judge_waiters(broker, list_entry(link, struct flight, all_link), now_ms);
+}
+
+int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms)
+{
+        struct quota *quotas = carry_quotas(broker, policy);
+
+        if (!quotas)
+                return error_trace(-ENOMEM);
+        use_policy(broker, policy, quotas, now_ms);
+        return 0;
+}
+
+/* The applications of other settings: those that are there, and new ones. 0 or -ENOMEM. */
+static int gather_applications(struct broker *broker, const struct settings *settings,
+                               struct application **ret)
+{
+        int r;
+
+        for (size_t i = 0; i < settings->n_clients; i++) {
+                ret[i] = broker_application_of(broker, settings->clients[i].identity);
+                if (ret[i])
+                        continue;
+                r = application_new(&ret[i], &broker->issuers, &settings->clients[i], i);
+                if (r)
+                        return error_trace(r);
+        }
+        return 0;
+}
+
+/* Frees those that were made in vain. */
+static void forget_applications(struct broker *broker, struct application **applications, size_t n)
+{
+        for (size_t i = 0; applications && i < n && applications[i]; i++)
+                if (!broker_application_of(broker, applications[i]->settings->identity))
+                        application_free(applications[i], &broker->issuers);
+        free(applications);
+}
+
+static void retire(struct broker *broker, struct application *application, uint64_t now_ms)
+{
+        list_unlink(&application->credentials.link);
+        list_push_back(&broker->retired, &application->link);
+        application->n_flights++; /* it is looked at until the end of this */
+        broker_give_up_client(broker, application, REASON_CLIENT_CHANGED, 0, now_ms);
+        list_for_each (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (flight->application == application && flight->state == FLIGHT_RUNNING &&
+                    !flight->detached)
+                        flight_detach(&broker->flights, flight);
+        }
+        broker_release_application(broker, application);
+}
+
+/* Puts the applications of other settings in place, and retires those that are not among them. */
+static void use_applications(struct broker *broker, const struct settings *settings,
+                             struct application **applications, uint64_t now_ms)
+{
+        struct application **const before = broker->applications;
+        const size_t n_before = broker->settings->n_clients;
+
+        for (size_t i = 0; i < n_before; i++)
+                before[i]->retired = true;
+        for (size_t i = 0; i < settings->n_clients; i++) {
+                applications[i]->retired = false;
+                applications[i]->settings = &settings->clients[i];
+                applications[i]->index = i;
+        }
+        broker->settings = settings;
+        broker->applications = applications;
+
+        /* First of all, so that nobody is given an old token that is on its way out. */
+        broker_sweep_retired(broker);
+        for (size_t i = 0; i < n_before; i++)
+                if (before[i]->retired)
+                        retire(broker, before[i], now_ms);
+        free(before);
+}
+
+static int grow(struct broker *broker, const struct settings *settings)
+{
+        int r;
+
+        r = timerheap_grow(&broker->deadlines, (uint32_t)settings->max_waiters);
+        if (r == 0)
+                r = timerheap_grow(&broker->pauses, (uint32_t)settings->max_flights);
+        if (r == 0)
+                r = cache_set_limits(&broker->cache, settings->max_entries,
+                                     settings->max_memory_bytes);
+        return error_trace(r);
+}
+
+static void use_limits(struct broker *broker, const struct settings *settings, uint64_t now_ms)
+{
+        flights_set_limits(&broker->flights, settings->max_flights, settings->max_waiters,
+                           settings->max_waiters_per_flight);
+        memory_set_limit(&broker->memory, settings->max_memories);
+        issuers_set_limits(&broker->issuers, settings, now_ms);
+}
+
+int broker_reconfigure(struct broker *broker, const struct settings *settings,
+                       const struct policy *policy, uint64_t now_ms)
+{
+        struct application **applications = calloc(settings->n_clients + 1,
+                                                   sizeof(struct application *));
+        struct quota *quotas = carry_quotas(broker, policy);
+        int r = applications && quotas ? 0 : -ENOMEM;
+
+        if (r == 0)
+                r = gather_applications(broker, settings, applications);
+        if (r == 0)
+                r = grow(broker, settings);
+        if (r) {
+                forget_applications(broker, applications, settings->n_clients);
+                free(quotas);
+                return error_trace(r);
+        }
+        use_limits(broker, settings, now_ms);
+        use_applications(broker, settings, applications, now_ms);
+        use_policy(broker, policy, quotas, now_ms);
+        broker_start_flights(broker, now_ms);
         return 0;
 }

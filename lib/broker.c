@@ -52,6 +52,7 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         list_init(&broker->reads);
 
         list_init(&broker->retired);
+        list_init(&broker->sweep.link);
         issuers_init(&broker->issuers, settings);
         broker->applications = calloc(settings->n_clients + 1, sizeof(struct application *));
         broker->quotas = calloc(policy->n_rules + 1, sizeof(*broker->quotas));
@@ -402,8 +403,9 @@ static int begin(struct broker *broker, const struct question *question, struct 
 {
         struct quota *quota = quota_of(broker, question->rule);
         struct memory_record *record;
+        int r;
 
-        if (quota && quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms)) {
+        if (broker_fetches_spent(broker, question->rule, question->now_ms, ret_left_ms)) {
                 broker->counters.fetches_spent++;
                 return REASON_FETCHES_SPENT;
         }
@@ -414,8 +416,13 @@ static int begin(struct broker *broker, const struct question *question, struct 
                 backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
                                MEMORY_REJECTION_MAX_MS, question->now_ms);
         }
-        return error_trace(broker_begin_flight(ret, broker, question->key, question->application,
-                                               question->issuer, question->peer, question->now_ms));
+        r = broker_begin_flight(ret, broker, question->key, question->application, question->issuer,
+                                question->peer, question->now_ms);
+        if (r)
+                return error_trace(r);
+        if (quota) /* there is one left, as was seen above */
+                (void)quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms);
+        return 0;
 }
 
 /* Joins the flight for the grant, or begins one. BROKER_E_WAIT, -ENOMEM, or a reason why neither

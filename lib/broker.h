@@ -138,6 +138,16 @@ const struct policy *broker_policy(const struct broker *broker);
 int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms);
 
 /*
+ * Another configuration from now on, rules included (see broker_set_policy()). A client whose
+ * identity was there before keeps what is known of it; of the others nothing is kept, and requests
+ * of theirs that are under way end as those of a purged grant do. The secrets of new clients are to
+ * be set next. Both are borrowed; those before may be named in what was handed out, and by requests
+ * under way. 0 or -ENOMEM, and nothing has changed.
+ */
+int broker_reconfigure(struct broker *broker, const struct settings *settings,
+                       const struct policy *policy, uint64_t now_ms);
+
+/*
  * Asks for a token on behalf of the request's subject. 0: *ret says the answer, a token or a
  * reason. BROKER_E_WAIT: `waiter`, `request` and `peer` are borrowed until its reply comes.
  */
@@ -177,6 +187,7 @@ void broker_abort(struct broker *broker, uint64_t now_ms);
 
 /* Which entries are meant: those that match all that is said. */
 struct filter {
+        bool retired; /* those of clients that are not configured any more; nothing else counts */
         bool by_client;
         uint64_t identity; /* of the client application */
         bool by_subject;
@@ -185,7 +196,7 @@ struct filter {
         struct text scope;   /* canonical; empty: any */
 };
 
-/* What a request with REQUEST_FILTER means. 0, REASON_UNKNOWN_CLIENT or REASON_AMBIGUOUS_CLIENT. */
+/* What a request with REQUEST_FILTER means. 0 or REASON_UNKNOWN_CLIENT. */
 int broker_filter(const struct broker *broker, const struct token_request *request,
                   struct filter *ret);
 

@@ -135,7 +135,7 @@ static void a_hit_goes_to_those_with_the_right_to_it_alone(void **state)
         rules[2].n_clients = 1;
         world_begin_with(&world, rules, 3);
         for (int round = 0; round < 4; round++) {
-                for (size_t n = 0; n < 3 * 2 * 3; n++) {
+                for (size_t n = 0; n < 18; n++) {
                         const struct wish wish = {.client = n % 3,
                                                   .subject = TEXT(names[n / 3 % 2]),
                                                   .scope = scopes[n / 6]};

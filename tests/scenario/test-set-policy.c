@@ -193,6 +193,56 @@ static void a_pausing_flight_goes_with_the_last_who_wanted_it(void **state)
         world_end(&world);
 }
 
+/* Its client's secrets are being read again. */
+static void a_parked_flight_goes_when_its_time_comes_and_nobody_wants_it(void **state)
+{
+        struct caller goes = {}, stays = {};
+        struct rules before, after;
+        struct world world;
+
+        (void)state;
+        begin(&world, &before);
+        make_rules(&after, 0);
+        world.slow_files = true;
+        world_ask_as(&world, &goes, UID_BATCH, "anna");
+        world_finish(&world, NULL, ENDING_CREDENTIALS_REFUSED);
+        world_ask_as(&world, &stays, UID_CRM, "bert");
+        assert_true(world.reading[CLIENT_PORTAL]);
+        world_set_policy(&world, &after.policy);
+        assert_reason(&goes, REASON_NOT_PERMITTED);
+        assert_waits(&stays);
+        world.secrets[CLIENT_PORTAL][0] = "new";
+        assert_true(world_read_secrets(&world, CLIENT_PORTAL));
+        world_turn(&world);
+        assert_null(world_fetch_of(&world, "anna"));
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&stays, 1);
+        assert_int_equal(world_counters(&world).flights, 0);
+        world_end(&world);
+}
+
+/* What is detached has waiters, too. */
+static void who_waits_for_a_purged_fetch_loses_his_right_like_any_other(void **state)
+{
+        struct caller goes = {}, stays = {};
+        const struct filter everything = {};
+        struct rules before, after;
+        struct purge purge;
+        struct world world;
+
+        (void)state;
+        begin(&world, &before);
+        make_rules(&after, 2);
+        world_ask_as(&world, &goes, UID_BATCH, "anna");
+        world_ask_as(&world, &stays, UID_CRM, "anna");
+        assert_true(world_purge(&world, &everything, &purge));
+        world_set_policy(&world, &after.policy);
+        assert_reason(&goes, REASON_SUBJECT_NOT_PERMITTED);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&stays, 1);
+        world_end(&world);
+}
+
 static void a_right_that_is_given_holds_at_once(void **state)
 {
         struct caller waiting = {}, caller = {};
@@ -309,6 +359,8 @@ int main(void)
                 cmocka_unit_test(an_answer_that_has_become_too_much_is_taken_back),
                 cmocka_unit_test(a_queued_flight_goes_with_the_last_who_wanted_it),
                 cmocka_unit_test(a_pausing_flight_goes_with_the_last_who_wanted_it),
+                cmocka_unit_test(a_parked_flight_goes_when_its_time_comes_and_nobody_wants_it),
+                cmocka_unit_test(who_waits_for_a_purged_fetch_loses_his_right_like_any_other),
                 cmocka_unit_test(a_right_that_is_given_holds_at_once),
                 cmocka_unit_test(rules_may_come_and_go),
                 cmocka_unit_test(what_a_rule_has_used_is_kept_for_its_name_and_its_rate),

@@ -702,7 +702,7 @@ static void random_turns_leave_nobody_behind(void **state)
         uint64_t seed = 12;
 
         (void)state;
-        begin(N_FLIGHTS * 100, N_FLIGHTS * 100);
+        begin(N_FLIGHTS, N_FLIGHTS);
         for (; n_idle < N_FLIGHTS; n_idle++)
                 idle[n_idle] = n_idle;
         for (int step = 0; step < 20000; step++) {

@@ -6,7 +6,7 @@
 
 #define SECOND UINT64_C(1000)
 #define MINUTE (60 * SECOND)
-#define DAY    (24 * 60 * MINUTE)
+#define DAY    (24 * UINT64_C(60) * MINUTE)
 
 static const struct rate rates[] = {
         {600, MINUTE}, {1, SECOND}, {1, DAY},     {7, MINUTE},  {1000000, SECOND},
