@@ -79,9 +79,11 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         return 0;
 }
 
-/* Every flight, wherever it is. */
+/* Every flight, wherever it is, and its place with it. */
 static void free_flights(struct broker *broker)
 {
+        list_for_each (link, &broker->issuers.all)
+                list_entry(link, struct issuer, link)->n_in_flight = 0;
         list_for_each_safe (link, &broker->flights.all) {
                 struct flight *flight = list_entry(link, struct flight, all_link);
 

@@ -56,14 +56,10 @@ int issuer_ref(struct issuer **ret, struct issuers *issuers, const char *url)
         struct issuer *issuer = issuers_find(issuers, url);
 
         if (!issuer) {
-                issuer = calloc(1, sizeof(*issuer));
+                issuer = calloc(1, sizeof(*issuer) + strlen(url) + 1);
                 if (!issuer)
                         return error_trace(-ENOMEM);
-                issuer->url = strdup(url);
-                if (!issuer->url) {
-                        free(issuer);
-                        return error_trace(-ENOMEM);
-                }
+                strcpy(issuer->url, url);
                 list_init(&issuer->queue);
                 list_init(&issuer->refreshes);
                 list_init(&issuer->turn);
@@ -86,7 +82,6 @@ void issuer_unref(struct issuers *issuers, struct issuer *issuer)
         list_unlink(&issuer->turn);
         list_unlink(&issuer->refresh_turn);
         list_unlink(&issuer->link);
-        free(issuer->url);
         free(issuer);
 }
 

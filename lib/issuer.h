@@ -19,7 +19,6 @@
 
 struct issuer {
         struct list link;              /* issuers::all */
-        char *url;                     /* owned */
         size_t n_refs;                 /* of applications */
         struct list queue;             /* flights of callers, in the order of service */
         struct list refreshes;         /* flights that nobody waits for */
@@ -30,6 +29,7 @@ struct issuer {
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;
+        char url[];
 };
 
 /* All of them, taking turns for the places there are in all. */
