@@ -16,7 +16,7 @@
 #include "settings.h"
 
 struct application {
-        const struct client_settings *settings; /* borrowed */
+        const struct client_settings *settings; /* borrowed; NULL: it is retired */
         size_t index;                           /* into settings.clients, while it is configured */
         struct list link;                       /* broker::retired */
         bool retired;                           /* it is not configured any more */

@@ -363,7 +363,7 @@ bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
         }
         if (broker->n_notes > 0) {
                 *ret = (struct command){.kind = COMMAND_NOTE,
-                                        .note = broker->notes[broker->first_note]};
+                                        .note = broker->notes[broker->first_note].note};
                 broker->first_note = (broker->first_note + 1) % NOTES_MAX;
                 broker->n_notes--;
                 return true;

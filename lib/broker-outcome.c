@@ -56,12 +56,16 @@ static void add_note(struct broker *broker, enum note_kind kind,
 {
         if (broker->n_notes == NOTES_MAX)
                 return;
-        broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct note){
-                .kind = kind,
-                .client = application->settings->name,
-                .url = url,
-                .reason = reason,
-                .for_ms = for_ms,
+        broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct pending_note){
+                .note =
+                        {
+                                .kind = kind,
+                                .client = application->settings->name,
+                                .url = url,
+                                .reason = reason,
+                                .for_ms = for_ms,
+                        },
+                .application = application,
         };
         broker->n_notes++;
 }

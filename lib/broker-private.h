@@ -23,6 +23,12 @@
 /* Notes that are not fetched yet; a further one is lost. */
 #define NOTES_MAX 32
 
+/* A note that was not fetched yet. */
+struct pending_note {
+        struct note note;
+        const struct application *application; /* whose name it says, and whose URL */
+};
+
 struct broker {
         const struct settings *settings;
         const struct policy *policy;
@@ -52,8 +58,8 @@ struct broker {
         int64_t wall_ahead_ms;   /* of the clock that times are measured by, at the last tick */
         bool wall_known;
         bool draining;
-        bool trimming;                /* the cache is over caps that were lowered */
-        struct note notes[NOTES_MAX]; /* a ring */
+        bool trimming;                        /* the cache is over caps that were lowered */
+        struct pending_note notes[NOTES_MAX]; /* a ring */
         size_t first_note;
         size_t n_notes;
         struct broker_counters counters;

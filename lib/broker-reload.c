@@ -166,6 +166,7 @@ static void forget_applications(struct broker *broker, struct application **appl
 
 static void retire(struct broker *broker, struct application *application, uint64_t now_ms)
 {
+        application->settings = NULL;
         list_unlink(&application->credentials.link);
         list_push_back(&broker->retired, &application->link);
         application->n_flights++; /* it is looked at until the end of this */
@@ -178,6 +179,23 @@ static void retire(struct broker *broker, struct application *application, uint6
                         flight_detach(&broker->flights, flight);
         }
         broker_release_application(broker, application);
+}
+
+/* What is to be said of applications that stay is said by their present names; what is to be said
+ * of others is of no use any more. */
+static void settle_notes(struct broker *broker)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < broker->n_notes; i++) {
+                struct pending_note pending = broker->notes[(broker->first_note + i) % NOTES_MAX];
+
+                if (pending.application->retired)
+                        continue;
+                pending.note.client = pending.application->settings->name;
+                broker->notes[(broker->first_note + n++) % NOTES_MAX] = pending;
+        }
+        broker->n_notes = n;
 }
 
 /* Puts the applications of other settings in place, and retires those that are not among them. */
@@ -196,6 +214,8 @@ static void use_applications(struct broker *broker, const struct settings *setti
         }
         broker->settings = settings;
         broker->applications = applications;
+
+        settle_notes(broker);
 
         /* First of all, so that nobody is given an old token that is on its way out. */
         broker_sweep_retired(broker);
@@ -224,6 +244,7 @@ static void use_limits(struct broker *broker, const struct settings *settings, u
                            settings->max_waiters_per_flight);
         memory_set_limit(&broker->memory, settings->max_memories);
         issuers_set_limits(&broker->issuers, settings, now_ms);
+        broker->trimming = true; /* the next tick sees whether there is anything to trim */
 }
 
 int broker_reconfigure(struct broker *broker, const struct settings *settings,

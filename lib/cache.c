@@ -163,11 +163,14 @@ static void evict(struct cache *cache, const struct cache_entry *spared)
 static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_bytes,
                       const struct cache_entry *spared)
 {
-        while (cache->n_entries + n_entries > cache->max_entries) {
+        int n = 0; /* what is over caps that were lowered goes by cache_trim(), not in one go */
+
+        while (cache->n_entries + n_entries > cache->max_entries && n++ < CACHE_MAKE_ROOM_MAX) {
                 cache->counters.evicted_entries++;
                 evict(cache, spared);
         }
-        while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes) {
+        while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes &&
+               n++ < CACHE_MAKE_ROOM_MAX) {
                 cache->counters.evicted_memory++;
                 evict(cache, spared);
         }

@@ -21,6 +21,10 @@
 /* How many entries one eviction looks at before it evicts where it stands. */
 #define CACHE_HAND_MAX 64
 
+/* How many entries make room for one at most: more than the largest one needs, where caps were not
+ * lowered. */
+#define CACHE_MAKE_ROOM_MAX 256
+
 struct cache_entry {
         struct cache_entry *next; /* in its bucket */
         struct list link;         /* cache::queue */
