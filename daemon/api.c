@@ -39,6 +39,7 @@ void api_call_deinit(struct api_call *call)
         }
         free(call->reload_wait.messages);
         token_unref(call->waiter.reply.token); /* replied, and the caller was gone */
+        reload_release(call->era);
         request_deinit(&call->request);
         secret_deinit(&call->body);
         response_deinit(&call->response);

@@ -68,6 +68,7 @@ struct api_call {
         const struct api_route *route;
         struct token_request request;
         struct waiter waiter;
+        struct reload_era *era; /* that the waiter's reply borrows from; NULL: it did not wait */
         struct purge purge;
         struct reload_wait reload_wait;
         enum api_wait waits_for;

@@ -2,8 +2,8 @@
 
 /*
  * Names of users and groups are looked up in a configuration, and its secrets are tried, so it is
- * read by a thread. Configurations that were replaced stay for as long as a request could name
- * them: those who wait, and requests to issuers, borrow from them.
+ * read by a thread. A configuration that was replaced stays for as long as a call that waited under
+ * it has not been answered, since replies name clients and scopes.
  */
 
 #include "reload.h"
@@ -18,15 +18,6 @@
 #include "log.h"
 #include "reload-compare.h"
 
-/* Beyond the longest request, before a configuration that was replaced is freed. */
-#define RETIRED_SLACK_MS 5000
-
-struct retired {
-        struct list link; /* reload::retired, the one to be freed next first */
-        struct config *config;
-        uint64_t free_at_ms;
-};
-
 void reload_init(struct reload *reload, struct loop *loop, const struct config *config,
                  reload_apply_fn *apply, void *apply_data)
 {
@@ -37,7 +28,8 @@ void reload_init(struct reload *reload, struct loop *loop, const struct config *
                 .apply_data = apply_data,
                 .deadline_ms = LOOP_NEVER,
         };
-        list_init(&reload->retired);
+        reload->first.n_users = 1;
+        reload->era = &reload->first;
         list_init(&reload->next);
         list_init(&reload->present);
         list_init(&reload->done);
@@ -45,7 +37,21 @@ void reload_init(struct reload *reload, struct loop *loop, const struct config *
 
 const struct config *reload_config(const struct reload *reload)
 {
-        return reload->current ? reload->current : reload->initial;
+        return reload->era->config ? reload->era->config : reload->initial;
+}
+
+struct reload_era *reload_hold(struct reload *reload)
+{
+        reload->era->n_users++;
+        return reload->era;
+}
+
+void reload_release(struct reload_era *era)
+{
+        if (!era || --era->n_users > 0 || !era->config)
+                return;
+        config_free(era->config);
+        free(era);
 }
 
 /* The descriptor goes with `loading`. */
@@ -60,22 +66,13 @@ static struct loading *forget_loading(struct reload *reload)
         return loading;
 }
 
-static void free_retired(struct retired *retired)
-{
-        list_unlink(&retired->link);
-        config_free(retired->config);
-        free(retired);
-}
-
 void reload_deinit(struct reload *reload)
 {
         if (!reload->loop)
                 return;
         if (reload->loading)
                 loading_abandon(forget_loading(reload));
-        list_for_each_safe (link, &reload->retired)
-                free_retired(list_entry(link, struct retired, link));
-        config_free(reload->current);
+        reload_release(reload->era);
         *reload = (struct reload){};
 }
 
@@ -181,20 +178,6 @@ static void start(struct reload *reload)
         fail(reload, "the configuration cannot be read just now; see the log");
 }
 
-/* Keeps what was replaced until nothing can name it any more. */
-static void retire_current(struct reload *reload, struct retired *retired)
-{
-        const struct config *config = reload->current;
-        const uint64_t request_ms = config->settings.request_timeout_ms;
-        const uint64_t upstream_ms = config->upstream.timeout_ms;
-
-        retired->config = reload->current;
-        retired->free_at_ms = reload->loop->now_ms + RETIRED_SLACK_MS +
-                              (request_ms > upstream_ms ? request_ms : upstream_ms);
-        list_push_back(&reload->retired, &retired->link);
-        reload->current = NULL;
-}
-
 /* Why the new configuration cannot be taken over at all; NULL: it can. */
 static const char *obstacle(const struct reload *reload, const struct config *config)
 {
@@ -206,9 +189,9 @@ static const char *obstacle(const struct reload *reload, const struct config *co
 /* `config` holds from now on, or is freed. Whether it does. */
 static bool take_over(struct reload *reload, struct config *config)
 {
-        struct retired *retired = reload->current ? calloc(1, sizeof(*retired)) : NULL;
+        struct reload_era *era = calloc(1, sizeof(*era));
         char changes[RELOAD_CHANGES_MAX_BYTES];
-        int r = reload->current && !retired ? -ENOMEM : 0;
+        int r = era ? 0 : -ENOMEM;
 
         if (r == 0) {
                 reload_keep_identities(config, reload_config(reload));
@@ -217,13 +200,13 @@ static bool take_over(struct reload *reload, struct config *config)
         }
         if (r) {
                 log_error("cannot take over %s: %s", config->path, strerror(-r));
-                free(retired);
+                free(era);
                 config_free(config);
                 return false;
         }
-        if (retired)
-                retire_current(reload, retired);
-        reload->current = config;
+        *era = (struct reload_era){.config = config, .n_users = 1};
+        reload_release(reload->era);
+        reload->era = era;
         reload->n_done++;
         log_info("read %s again; changed: %s", config->path, changes);
         if (!reload_same_audit(&reload->initial->audit, &config->audit))
@@ -284,12 +267,6 @@ void reload_tick(struct reload *reload)
 {
         const uint64_t now_ms = reload->loop->now_ms;
 
-        list_for_each_safe (link, &reload->retired) {
-                struct retired *retired = list_entry(link, struct retired, link);
-
-                if (retired->free_at_ms <= now_ms)
-                        free_retired(retired);
-        }
         if (reload->loaded)
                 finish(reload);
         else if (reload->deadline_ms <= now_ms)
@@ -304,11 +281,5 @@ uint64_t reload_next_tick_ms(const struct reload *reload)
 
         if (reload->wanted && !reload->loading && reload->earliest_ms < next_ms)
                 next_ms = reload->earliest_ms;
-        list_for_each (link, &reload->retired) {
-                const struct retired *retired = list_entry(link, struct retired, link);
-
-                if (retired->free_at_ms < next_ms)
-                        next_ms = retired->free_at_ms;
-        }
         return next_ms;
 }

@@ -31,13 +31,19 @@ struct reload_wait {
 /* What carries a configuration out: 0, or a negative errno and nothing has changed. */
 typedef int reload_apply_fn(void *data, const struct config *config);
 
+/* One configuration, for as long as it holds and after that while a call borrows from it. */
+struct reload_era {
+        struct config *config; /* owned; NULL: the one that the daemon was started with */
+        size_t n_users;        /* calls, and the reload itself while it holds */
+};
+
 struct reload {
         struct loop *loop; /* borrowed */
         reload_apply_fn *apply;
         void *apply_data;
         const struct config *initial; /* what the daemon was started with; borrowed */
-        struct config *current;       /* owned; NULL: `initial` */
-        struct list retired;          /* those before it, which may still be named somewhere */
+        struct reload_era first;      /* that of `initial` */
+        struct reload_era *era;       /* the present one */
         struct loop_source source;
         struct loading *loading; /* NULL: none is under way */
         struct list next;        /* who waits for the next reading, */
@@ -55,11 +61,16 @@ struct reload {
 void reload_init(struct reload *reload, struct loop *loop, const struct config *config,
                  reload_apply_fn *apply, void *apply_data);
 
-/* Nobody waits (reload_abort()). */
+/* Nobody waits (reload_abort()), and no call borrows from any configuration. */
 void reload_deinit(struct reload *reload);
 
 /* The configuration that holds. */
 const struct config *reload_config(const struct reload *reload);
+
+/* The broker has a call wait, whose reply may name what is in the present configuration: that stays
+ * until the call lets it go. */
+struct reload_era *reload_hold(struct reload *reload);
+void reload_release(struct reload_era *era); /* takes NULL */
 
 /* Has the file read soon. */
 void reload_begin(struct reload *reload);

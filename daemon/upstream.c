@@ -35,8 +35,8 @@ struct transfer {
         struct list link; /* upstream::transfers */
         CURL *easy;
         struct flight *flight;
-        const char *client;
-        const char *url;
+        char *client; /* owned, since a reload may free what they were taken from */
+        char *url;
         struct secret form;
         struct secret answer;
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
@@ -161,6 +161,8 @@ static void transfer_free(struct upstream *upstream, struct transfer *transfer)
         }
         secret_deinit(&transfer->form);
         secret_deinit(&transfer->answer);
+        free(transfer->client);
+        free(transfer->url);
         free(transfer);
 }
 
@@ -300,13 +302,13 @@ int upstream_start(struct upstream *upstream, struct flight *flight, const char 
         }
         list_push_back(&upstream->transfers, &transfer->link);
         transfer->flight = flight;
-        transfer->client = client;
-        transfer->url = url;
+        transfer->client = strdup(client);
+        transfer->url = strdup(url);
         secret_move(&transfer->form, form);
         secret_init(&transfer->answer, upstream->config->max_response_bytes);
 
         transfer->easy = curl_easy_init();
-        if (!transfer->easy || set_options(upstream, transfer, tls) < 0 ||
+        if (!transfer->easy || !transfer->client || !transfer->url || set_options(upstream, transfer, tls) < 0 ||
             curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
                 transfer_free(upstream, transfer);
                 return error_trace(-ENOMEM);

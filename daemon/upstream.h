@@ -48,8 +48,8 @@ void upstream_set_config(struct upstream *upstream, const struct upstream_config
 /* Gives up what is under way. */
 void upstream_deinit(struct upstream *upstream);
 
-/* Posts `form`, whose content is taken, to `url`. `flight` names the request; it, `client`
- * and `url` are borrowed until the end. 0 or -ENOMEM. */
+/* Posts `form`, whose content is taken, to `url`. `flight` names the request, and is
+ * borrowed until the end. 0 or -ENOMEM. */
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
                    const char *url, const struct client_tls *tls, struct secret *form);
 
