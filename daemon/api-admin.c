@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Looking on (explain, tokens), and away with tokens. Listing and purging are administration, and
- * are recorded like a token that goes out. */
+/* Looking on (explain, tokens), away with tokens, and a new configuration. Listing and purging are
+ * administration, and are recorded like a token that goes out. */
 
 #include "../lib/error.h"
 #include "api-private.h"
@@ -116,7 +116,7 @@ int api_handle_purge(struct api *api, struct api_call *call)
                 r = broker_purge(api->broker, filter, api->loop->now_ms, &call->purge);
         if (r != BROKER_E_WAIT)
                 return refuse(api, call, &deed, r);
-        call->purging = true;
+        call->waits_for = API_WAIT_PURGE;
         return API_WAIT;
 }
 
@@ -130,5 +130,33 @@ int api_resume_purge(struct api *api, struct api_call *call)
                                  RIGHT_ADMIN, &deed.rule);
         record(api, call, &deed, REASON_NONE, call->purge.n_purged);
         r = render_purged(&call->response, call->purge.n_purged);
+        return r ? error_trace(r) : API_ANSWER;
+}
+
+int api_handle_reload(struct api *api, struct api_call *call)
+{
+        int r;
+
+        r = call->headers.authorization
+                    ? request_authorization(&call->request, call->headers.authorization)
+                    : 0;
+        if (r == 0)
+                r = policy_check_right(broker_policy(api->broker), call->peer, &call->request.keys,
+                                       RIGHT_ADMIN, NULL);
+        if (r == 0 && api->draining)
+                r = REASON_SHUTTING_DOWN;
+        if (r)
+                return error_trace(api_answer_error(call, reason_of_error(r)));
+        call->waits_for = API_WAIT_RELOAD;
+        reload_wait(api->reload, &call->reload_wait);
+        return API_WAIT;
+}
+
+int api_resume_reload(struct api *api, struct api_call *call)
+{
+        const struct reload_wait *wait = &call->reload_wait;
+        const int r = render_reload(&call->response, wait->good, api->reload->n_done + 1,
+                                    wait->messages ? wait->messages : "");
+
         return r ? error_trace(r) : API_ANSWER;
 }

@@ -35,6 +35,9 @@ int api_handle_explain(struct api *api, struct api_call *call);
 int api_handle_list(struct api *api, struct api_call *call);
 int api_handle_purge(struct api *api, struct api_call *call);
 
-/* The broker has replied, or is done. */
+int api_handle_reload(struct api *api, struct api_call *call);
+
+/* What was waited for is there. */
 int api_resume_token(struct api *api, struct api_call *call);
 int api_resume_purge(struct api *api, struct api_call *call);
+int api_resume_reload(struct api *api, struct api_call *call);

@@ -110,8 +110,10 @@ int api_handle_token(struct api *api, struct api_call *call)
         }
         r = broker_ask(api->broker, &call->request, call->peer, api->loop->now_ms, &call->waiter,
                        &reply);
-        if (r == BROKER_E_WAIT)
+        if (r == BROKER_E_WAIT) {
+                call->era = reload_hold(api->reload);
                 return API_WAIT;
+        }
         return error_trace(answer_reply(api, call, &reply));
 }
 

@@ -37,7 +37,9 @@ void api_call_deinit(struct api_call *call)
                 secret_wipe(call->query, call->query_size);
                 free(call->path);
         }
+        free(call->reload_wait.messages);
         token_unref(call->waiter.reply.token); /* replied, and the caller was gone */
+        reload_release(call->era);
         request_deinit(&call->request);
         secret_deinit(&call->body);
         response_deinit(&call->response);
@@ -104,6 +106,7 @@ static const struct api_route routes[] = {
         {"/v1/explain", "GET", "GET", .handle = api_handle_explain},
         {"/v1/tokens", "GET", "GET, DELETE", .recorded = true, .handle = api_handle_list},
         {"/v1/tokens", "DELETE", "GET, DELETE", .recorded = true, .handle = api_handle_purge},
+        {"/v1/reload", "POST", "POST", .handle = api_handle_reload},
         {"/healthz", "GET", "GET", .handle = handle_healthz},
         {"/readyz", "GET", "GET", .handle = handle_readyz},
         {"/.well-known/oauth-authorization-server", "GET", "GET", .handle = handle_metadata},
@@ -154,6 +157,10 @@ int api_finish(struct api *api, struct api_call *call)
 
 int api_resume(struct api *api, struct api_call *call)
 {
-        return error_trace(call->purging ? api_resume_purge(api, call)
-                                         : api_resume_token(api, call));
+        switch (call->waits_for) {
+        case API_WAIT_TOKEN: return error_trace(api_resume_token(api, call));
+        case API_WAIT_PURGE: return error_trace(api_resume_purge(api, call));
+        case API_WAIT_RELOAD: return error_trace(api_resume_reload(api, call));
+        }
+        return -EINVAL;
 }

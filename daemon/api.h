@@ -11,6 +11,7 @@
 
 #include "../lib/broker.h"
 #include "loop.h"
+#include "reload.h"
 #include "render.h"
 
 /* A larger body is answered 413. */
@@ -18,10 +19,18 @@
 
 struct audit;
 
+/* What a call waits for. */
+enum api_wait {
+        API_WAIT_TOKEN,  /* call->waiter */
+        API_WAIT_PURGE,  /* call->purge */
+        API_WAIT_RELOAD, /* call->reload_wait */
+};
+
 struct api {
         struct broker *broker;   /* borrowed, like these two */
         struct audit *audit;     /* where decisions are recorded */
         const struct loop *loop; /* what time it is */
+        struct reload *reload;   /* what reads the configuration again */
         bool draining;           /* said by /readyz */
         bool names_units;        /* the policy does, so peers are asked for theirs */
         bool secret_named;       /* the log has said once that callers need no client_secret */
@@ -59,15 +68,17 @@ struct api_call {
         const struct api_route *route;
         struct token_request request;
         struct waiter waiter;
+        struct reload_era *era; /* that the waiter's reply borrows from; NULL: it did not wait */
         struct purge purge;
-        bool purging; /* it waits for `purge`, not for `waiter` */
+        struct reload_wait reload_wait;
+        enum api_wait waits_for;
         bool bare;
         struct response response; /* complete when API_ANSWER was returned */
 };
 
 enum {
         API_ANSWER = 1, /* call->response is complete */
-        API_WAIT,       /* the broker will name call->waiter or call->purge, then api_resume() */
+        API_WAIT,       /* then api_resume(), once call->waits_for is there */
 };
 
 /* To be called after broker_set_policy(), too. */
@@ -85,5 +96,5 @@ int api_begin(struct api *api, struct api_call *call);
 /* The body is in, too. API_ANSWER, API_WAIT or -ENOMEM. */
 int api_finish(struct api *api, struct api_call *call);
 
-/* The broker has named call->waiter or call->purge. API_ANSWER or -ENOMEM. */
+/* What the call waits for is there. API_ANSWER or -ENOMEM. */
 int api_resume(struct api *api, struct api_call *call);

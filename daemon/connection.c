@@ -31,6 +31,15 @@ int connections_init(struct connections *connections, size_t max, uint64_t heade
         return error_trace(shares_init(&connections->shares, max));
 }
 
+void connections_set_limits(struct connections *connections, size_t max, uint64_t header_timeout_ms,
+                            uint64_t idle_timeout_ms)
+{
+        connections->max = max;
+        connections->header_timeout_ms = header_timeout_ms;
+        connections->idle_timeout_ms = idle_timeout_ms;
+        shares_set_limit(&connections->shares, max);
+}
+
 void connections_deinit(struct connections *connections)
 {
         shares_deinit(&connections->shares);

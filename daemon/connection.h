@@ -42,6 +42,10 @@ struct connections {
 /* 0 or -ENOMEM. */
 int connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
                      uint64_t idle_timeout_ms);
+/* Other limits from now on. Deadlines that were set stay; a shorter time holds for those after them
+ * no sooner than theirs are over. */
+void connections_set_limits(struct connections *connections, size_t max, uint64_t header_timeout_ms,
+                            uint64_t idle_timeout_ms);
 void connections_deinit(struct connections *connections);
 
 enum {

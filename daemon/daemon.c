@@ -212,11 +212,21 @@ static void begin_drain(struct daemon *daemon)
         broker_drain(daemon->broker, daemon->loop.now_ms);
 }
 
+static void tell_of_reloads(struct daemon *daemon)
+{
+        struct reload_wait *wait;
+
+        while ((wait = reload_next_done(&daemon->reload)))
+                server_resume_reload(&daemon->server, wait);
+}
+
 /* Answers everybody who waits. The commands are carried out at once, since a fetch that was given
  * up must not end any more; and libmicrohttpd, which has the answers to send, cannot be stopped
  * before. */
 static void release_callers(struct daemon *daemon)
 {
+        reload_abort(&daemon->reload);
+        tell_of_reloads(daemon);
         broker_abort(daemon->broker, daemon->loop.now_ms);
         do
                 carry_out_commands(daemon);
@@ -239,8 +249,7 @@ static void signals_ready(struct loop_source *source, uint32_t events)
         while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
                 if (info.ssi_signo == SIGHUP) {
                         log_event(LOG_EVENT_RELOADING, LOG_FIELDS(.source = daemon->config->path),
-                                  "reading the client secrets and the rules for callers again");
-                        keeper_read_soon(&daemon->keeper);
+                                  "reading the configuration again");
                         reload_begin(&daemon->reload);
                 } else if (daemon->phase == PHASE_SERVING)
                         begin_drain(daemon);
@@ -302,6 +311,7 @@ static int run(struct daemon *daemon)
                 carry_out_commands(daemon);
                 server_tick(&daemon->server);
                 reload_tick(&daemon->reload);
+                tell_of_reloads(daemon);
                 carry_out_commands(daemon);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
@@ -370,6 +380,29 @@ static void log_totals(const struct daemon *daemon)
                   daemon->server.connections.refused, daemon->server.connections.cut);
 }
 
+/* A configuration that was read again takes the place of the one before. */
+static int apply_config(void *data, const struct config *config)
+{
+        struct daemon *daemon = data;
+        int r;
+
+        if (policy_names_units(&config->policy))
+                server_ask_units(&daemon->server);
+        r = broker_reconfigure(daemon->broker, &config->settings, &config->policy,
+                               daemon->loop.now_ms);
+        if (r)
+                return error_trace(r);
+        daemon->config = config;
+        keeper_set_config(&daemon->keeper, config);
+        upstream_set_config(&daemon->upstream, &config->upstream,
+                            config->settings.max_in_flight_total);
+        connections_set_limits(&daemon->server.connections, affordable_connections(config),
+                               config->header_timeout_ms, config->idle_timeout_ms);
+        log_configure(config->log_level, config->log_format);
+        api_policy_changed(&daemon->api);
+        return 0;
+}
+
 static bool has_tcp(const struct config *config)
 {
         for (size_t i = 0; i < config->n_listeners; i++)
@@ -395,10 +428,10 @@ static int init_identity(struct daemon *daemon)
                 .broker = daemon->broker,
                 .audit = daemon->audit,
                 .loop = &daemon->loop,
+                .reload = &daemon->reload,
         };
         api_policy_changed(&daemon->api);
-        reload_init(&daemon->reload, &daemon->loop, daemon->broker, &daemon->api, &daemon->server,
-                    daemon->config);
+        reload_init(&daemon->reload, &daemon->loop, daemon->config, apply_config, daemon);
         return 0;
 }
 
@@ -448,13 +481,12 @@ static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
         server_deinit(&daemon->server);
-        if (daemon->reload.loop)
-                reload_deinit(&daemon->reload);
         peer_finder_deinit(&daemon->finder);
         audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);
         keeper_deinit(&daemon->keeper);
         broker_free(daemon->broker);
+        reload_deinit(&daemon->reload); /* everything borrows from its configuration */
         if (daemon->signals.fd >= 0)
                 close(daemon->signals.fd);
         loop_deinit(&daemon->loop);
@@ -462,7 +494,7 @@ static void daemon_deinit(struct daemon *daemon)
 
 int daemon_check(const struct config *config)
 {
-        const int r = keeper_check(config);
+        const int r = keeper_check(config, stderr);
 
         return r == KEEPER_E_UNUSABLE ? DAEMON_E_CONFIG : error_trace(r);
 }

@@ -17,6 +17,7 @@
 #include "explain.h"
 #include "loading.h"
 #include "log.h"
+#include "reload-client.h"
 #include "upstream.h"
 
 #define CONFIG_PATH_DEFAULT "/etc/egain-tokend/egain-tokend.conf"
@@ -31,10 +32,14 @@ static const char help[] =
         "      --explain       show which rule decides about a caller, and what it gives:\n"
         "                      user= group= unit= over=unix|tcp key_file= daemon= client=\n"
         "                      subject=KIND:VALUE scope=\n"
+        "      --reload        check the configuration, have the running daemon read it again, "
+        "and\n"
+        "                      wait for the outcome\n"
         "      --version       print the version and exit\n"
         "  -h, --help          print this and exit\n"
         "\n"
-        "Exit status: 0 stopped by a signal, 64 wrong usage, 71 the system refuses something (an\n"
+        "Exit status: 0 stopped by a signal, 64 wrong usage, 69 --reload: no daemon, 71 the system "
+        "refuses something (an\n"
         "address is taken), 75 a name cannot be looked up just now, 77 --explain: refused, 78 the\n"
         "configuration is wrong or a secret cannot be read.\n"
         "See egain-tokend(8) and egain-tokend.conf(5).\n";
@@ -43,6 +48,7 @@ struct arguments {
         const char *config_path;
         bool check_config;
         bool explain;
+        bool reload;
         char **words; /* of --explain */
         int n_words;
 };
@@ -54,11 +60,12 @@ enum {
 
 static int parse_arguments(struct arguments *ret, int argc, char *argv[])
 {
-        enum { OPTION_CHECK_CONFIG = 256, OPTION_EXPLAIN, OPTION_VERSION };
+        enum { OPTION_CHECK_CONFIG = 256, OPTION_EXPLAIN, OPTION_RELOAD, OPTION_VERSION };
         static const struct option options[] = {
                 {"config", required_argument, NULL, 'c'},
                 {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
                 {"explain", no_argument, NULL, OPTION_EXPLAIN},
+                {"reload", no_argument, NULL, OPTION_RELOAD},
                 {"version", no_argument, NULL, OPTION_VERSION},
                 {"help", no_argument, NULL, 'h'},
                 {},
@@ -71,6 +78,7 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
                 case 'c': ret->config_path = optarg; break;
                 case OPTION_CHECK_CONFIG: ret->check_config = true; break;
                 case OPTION_EXPLAIN: ret->explain = true; break;
+                case OPTION_RELOAD: ret->reload = true; break;
                 case OPTION_VERSION: puts("egain-tokend " PROJECT_VERSION); return ARGUMENTS_E_DONE;
                 case 'h': fputs(help, stdout); return ARGUMENTS_E_DONE;
                 default: fputs("Try 'egain-tokend --help'.\n", stderr); return ARGUMENTS_E_USAGE;
@@ -104,6 +112,25 @@ static int status_of_daemon(int r)
                 if (r < 0)
                         log_error("cannot go on: %s", strerror(-r));
                 return EX_OSERR;
+        }
+}
+
+/* Checks the file first: its mistakes are told here, by whoever runs this. */
+static int reload(const struct config *config)
+{
+        int r;
+
+        r = status_of_daemon(daemon_check(config));
+        if (r != EX_OK)
+                return r;
+        if (upstream_global_init() < 0)
+                return EX_OSERR;
+        r = reload_client(config, stderr);
+        curl_global_cleanup();
+        switch (r) {
+        case 0: return EX_OK;
+        case RELOAD_CLIENT_E_REFUSED: return EX_CONFIG;
+        default: return EX_UNAVAILABLE;
         }
 }
 
@@ -171,6 +198,8 @@ int main(int argc, char *argv[])
         if (arguments.explain)
                 status = status_of_explain(
                         explain(config, arguments.words, arguments.n_words, stdout, stderr));
+        else if (arguments.reload)
+                status = reload(config);
         else
                 status = arguments.check_config ? status_of_daemon(daemon_check(config))
                                                 : run(config);

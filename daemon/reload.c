@@ -1,285 +1,292 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The file is read by a thread (see loading.h), because names of users and groups are looked up in
- * it. Rules name client applications by their place in the list, so they can be taken over only
- * while that list is the same.
+ * Names of users and groups are looked up in a configuration, and its secrets are tried, so it is
+ * read by a thread. A configuration that was replaced stays for as long as a call that waited under
+ * it has not been answered, since replies name clients and scopes.
  */
 
 #include "reload.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../lib/error.h"
+#include "keeper.h"
 #include "loading.h"
 #include "log.h"
+#include "reload-compare.h"
 
-void reload_init(struct reload *reload, struct loop *loop, struct broker *broker, struct api *api,
-                 struct server *server, const struct config *config)
+void reload_init(struct reload *reload, struct loop *loop, const struct config *config,
+                 reload_apply_fn *apply, void *apply_data)
 {
-        *reload = (struct reload){.loop = loop,
-                                  .broker = broker,
-                                  .api = api,
-                                  .server = server,
-                                  .config = config,
-                                  .deadline_ms = LOOP_NEVER};
+        *reload = (struct reload){
+                .loop = loop,
+                .initial = config,
+                .apply = apply,
+                .apply_data = apply_data,
+                .deadline_ms = LOOP_NEVER,
+        };
+        reload->first.n_users = 1;
+        reload->era = &reload->first;
+        list_init(&reload->next);
+        list_init(&reload->present);
+        list_init(&reload->done);
+}
+
+const struct config *reload_config(const struct reload *reload)
+{
+        return reload->era->config ? reload->era->config : reload->initial;
+}
+
+struct reload_era *reload_hold(struct reload *reload)
+{
+        reload->era->n_users++;
+        return reload->era;
+}
+
+void reload_release(struct reload_era *era)
+{
+        if (!era || --era->n_users > 0 || !era->config)
+                return;
+        config_free(era->config);
+        free(era);
 }
 
 /* The descriptor goes with `loading`. */
-static void forget_source(struct reload *reload)
-{
-        loop_remove(reload->loop, &reload->source);
-        reload->loading = NULL;
-        reload->done = false;
-        reload->deadline_ms = LOOP_NEVER;
-}
-
-static void abandon(struct reload *reload)
+static struct loading *forget_loading(struct reload *reload)
 {
         struct loading *loading = reload->loading;
 
-        forget_source(reload);
-        loading_abandon(loading);
+        loop_remove(reload->loop, &reload->source);
+        reload->loading = NULL;
+        reload->loaded = false;
+        reload->deadline_ms = LOOP_NEVER;
+        return loading;
 }
 
 void reload_deinit(struct reload *reload)
 {
+        if (!reload->loop)
+                return;
         if (reload->loading)
-                abandon(reload);
-        config_free(reload->before);
-        config_free(reload->current);
-        reload->before = NULL;
-        reload->current = NULL;
-}
-
-static void loaded(struct loop_source *source, uint32_t events)
-{
-        list_entry(source, struct reload, source)->done = true;
+                loading_abandon(forget_loading(reload));
+        reload_release(reload->era);
+        *reload = (struct reload){};
 }
 
 void reload_begin(struct reload *reload)
 {
+        reload->wanted = true;
+}
+
+void reload_wait(struct reload *reload, struct reload_wait *wait)
+{
+        *wait = (struct reload_wait){};
+        list_push_back(&reload->next, &wait->link);
+        reload_begin(reload);
+}
+
+static void move_all(struct list *to, struct list *from)
+{
+        list_for_each_safe (link, from) {
+                list_unlink(link);
+                list_push_back(to, link);
+        }
+}
+
+/* Tells everybody who waits for the present reading. */
+static void tell(struct reload *reload, bool good, const char *messages)
+{
+        list_for_each (link, &reload->present) {
+                struct reload_wait *wait = list_entry(link, struct reload_wait, link);
+
+                wait->good = good;
+                wait->messages = messages && *messages ? strdup(messages) : NULL;
+        }
+        move_all(&reload->done, &reload->present);
+}
+
+void reload_abort(struct reload *reload)
+{
+        reload->wanted = false;
+        if (reload->loading)
+                loading_abandon(forget_loading(reload));
+        move_all(&reload->present, &reload->next);
+        tell(reload, false, "the daemon is shutting down");
+}
+
+struct reload_wait *reload_next_done(struct reload *reload)
+{
+        struct list *link = list_first(&reload->done);
+
+        if (!link)
+                return NULL;
+        list_unlink(link);
+        return list_entry(link, struct reload_wait, link);
+}
+
+static void fail(struct reload *reload, const char *messages)
+{
+        reload->n_failed++;
+        tell(reload, false, messages);
+}
+
+static void loaded(struct loop_source *source, uint32_t events)
+{
+        list_entry(source, struct reload, source)->loaded = true;
+}
+
+/* Reads the configuration, and tries its secrets. */
+static int load(struct config **ret, const char *path, FILE *errors)
+{
         int r;
 
-        if (reload->loading) {
-                reload->again = true;
-                return;
-        }
-        reload->again = false;
-        r = loading_start(&reload->loading, reload->config->path);
+        r = config_load(ret, path, errors);
+        if (r)
+                return error_trace(r);
+        r = keeper_check(*ret, errors);
+        if (!r)
+                return 0;
+        config_free(*ret);
+        *ret = NULL;
+        return r == KEEPER_E_UNUSABLE ? CONFIG_E_INVALID : error_trace(r);
+}
+
+static void start(struct reload *reload)
+{
+        int r;
+
+        reload->wanted = false;
+        reload->earliest_ms = reload->loop->now_ms + RELOAD_INTERVAL_MS;
+        move_all(&reload->present, &reload->next);
+        r = loading_start_with(&reload->loading, reload->initial->path, load);
         if (r == 0) {
                 reload->source = (struct loop_source){.fd = loading_fd(reload->loading),
                                                       .ready = loaded};
+                reload->deadline_ms = reload->loop->now_ms + LOADING_TIMEOUT_MS;
                 r = loop_add(reload->loop, &reload->source, EPOLLIN);
-                if (r) {
-                        loading_abandon(reload->loading);
-                        reload->loading = NULL;
-                }
+                if (r)
+                        loading_abandon(forget_loading(reload));
+        }
+        if (!r)
+                return;
+        log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
+                  "cannot read the configuration again: %s",
+                  r == LOADING_E_BUSY ? "earlier readings still hang in the name service"
+                                      : strerror(-r));
+        fail(reload, "the configuration cannot be read just now; see the log");
+}
+
+/* Why the new configuration cannot be taken over at all; NULL: it can. */
+static const char *obstacle(const struct reload *reload, const struct config *config)
+{
+        if (!reload_same_listeners(reload->initial, config))
+                return "'listen' has changed, which needs a restart; nothing was taken over";
+        return NULL;
+}
+
+/* `config` holds from now on, or is freed. Whether it does. */
+static bool take_over(struct reload *reload, struct config *config)
+{
+        struct reload_era *era = calloc(1, sizeof(*era));
+        char changes[RELOAD_CHANGES_MAX_BYTES];
+        int r = era ? 0 : -ENOMEM;
+
+        if (r == 0) {
+                reload_keep_identities(config, reload_config(reload));
+                reload_name_changes(changes, reload_config(reload), config);
+                r = reload->apply(reload->apply_data, config);
         }
         if (r) {
-                reload->n_failed++;
-                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
-                          "cannot read the configuration again: %s", strerror(-r));
-                return;
-        }
-        reload->deadline_ms = reload->loop->now_ms + LOADING_TIMEOUT_MS;
-}
-
-static bool same_string(const char *a, const char *b)
-{
-        return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_client(const struct config *a, const struct config *b, size_t i)
-{
-        const struct client_settings *x = &a->settings.clients[i], *y = &b->settings.clients[i];
-
-        return same_string(x->name, y->name) && same_string(x->client_id, y->client_id) &&
-               same_string(x->token_url[AUDIENCE_USER], y->token_url[AUDIENCE_USER]) &&
-               same_string(x->token_url[AUDIENCE_CUSTOMER], y->token_url[AUDIENCE_CUSTOMER]) &&
-               same_string(x->default_scope, y->default_scope);
-}
-
-static bool same_clients(const struct config *a, const struct config *b)
-{
-        if (a->settings.n_clients != b->settings.n_clients)
-                return false;
-        for (size_t i = 0; i < a->settings.n_clients; i++)
-                if (!same_client(a, b, i))
-                        return false;
-        return true;
-}
-
-static bool same_listeners(const struct config *a, const struct config *b)
-{
-        if (a->n_listeners != b->n_listeners)
-                return false;
-        for (size_t i = 0; i < a->n_listeners; i++) {
-                const struct listener_config *x = &a->listeners[i], *y = &b->listeners[i];
-
-                if (x->address_size != y->address_size || x->mode != y->mode || x->gid != y->gid ||
-                    memcmp(&x->address, &y->address, x->address_size) != 0)
-                        return false;
-        }
-        return true;
-}
-
-static bool same_limits(const struct config *a, const struct config *b)
-{
-        struct settings x = a->settings, y = b->settings;
-
-        x.clients = y.clients = NULL;
-        /* All members are words: there is nothing between them. */
-        return memcmp(&x, &y, sizeof(x)) == 0 && a->max_connections == b->max_connections &&
-               a->header_timeout_ms == b->header_timeout_ms &&
-               a->idle_timeout_ms == b->idle_timeout_ms &&
-               a->drain_timeout_ms == b->drain_timeout_ms && a->log_level == b->log_level &&
-               a->log_format == b->log_format;
-}
-
-static bool same_sources(const struct config *a, const struct config *b)
-{
-        for (size_t i = 0; i < 2 * a->settings.n_clients; i++)
-                if (a->secrets[i].kind != b->secrets[i].kind ||
-                    !same_string(a->secrets[i].where, b->secrets[i].where) ||
-                    !same_string(a->tls[i / 2].cert_file, b->tls[i / 2].cert_file) ||
-                    !same_string(a->tls[i / 2].key_file, b->tls[i / 2].key_file))
-                        return false;
-        return true;
-}
-
-static bool same_upstream(const struct upstream_config *a, const struct upstream_config *b)
-{
-        return a->connect_timeout_ms == b->connect_timeout_ms && a->timeout_ms == b->timeout_ms &&
-               a->max_response_bytes == b->max_response_bytes &&
-               same_string(a->ca_file, b->ca_file) && same_string(a->proxy, b->proxy) &&
-               same_string(a->no_proxy, b->no_proxy);
-}
-
-static bool same_audit(const struct audit_config *a, const struct audit_config *b)
-{
-        return a->target == b->target && a->subjects == b->subjects && a->fold_ms == b->fold_ms &&
-               a->required == b->required && a->max_records == b->max_records &&
-               same_string(a->file, b->file) && same_string(a->key_file, b->key_file);
-}
-
-/* Names what is different and has to wait for a restart. */
-static void log_differences(const struct config *a, const struct config *b)
-{
-        if (!same_listeners(a, b))
-                log_warning("%s: 'listen' has changed, which takes effect at a restart", b->path);
-        if (!same_sources(a, b))
-                log_warning("%s: where secrets or certificates are from has changed, which takes "
-                            "effect at a restart",
-                            b->path);
-        if (!same_limits(a, b))
-                log_warning("%s: limits, time-outs or the log level have changed, which takes "
-                            "effect at a restart",
-                            b->path);
-        if (!same_upstream(&a->upstream, &b->upstream))
-                log_warning("%s: 'upstream' has changed, which takes effect at a restart", b->path);
-        if (!same_audit(&a->audit, &b->audit))
-                log_warning("%s: 'audit' has changed, which takes effect at a restart", b->path);
-}
-
-/* The rules of `config` hold from now on; it is taken over, or freed. */
-static void take_over(struct reload *reload, struct config *config)
-{
-        int r;
-
-        if (!same_clients(reload->config, config)) {
-                reload->n_failed++;
-                log_event(LOG_EVENT_RELOAD_FAILED,
-                          LOG_FIELDS(.source = config->path, .changed = "clients"),
-                          "%s: 'clients' have changed, which needs a restart; nothing was taken "
-                          "over, the rules for callers neither",
-                          config->path);
-                config_free(config);
-                return;
-        }
-        if (policy_names_units(&config->policy))
-                server_ask_units(reload->server);
-        r = broker_set_policy(reload->broker, &config->policy, reload->loop->now_ms);
-        if (r) {
-                reload->n_failed++;
                 log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = config->path),
-                          "cannot take over the rules for callers: %s", strerror(-r));
+                          "cannot take over %s: %s", config->path, strerror(-r));
+                free(era);
                 config_free(config);
-                return;
+                return false;
         }
-        config_free(reload->before);
-        reload->before = reload->current;
-        reload->current = config;
+        *era = (struct reload_era){.config = config, .n_users = 1};
+        reload_release(reload->era);
+        reload->era = era;
         reload->n_done++;
-        api_policy_changed(reload->api);
-        log_event(LOG_EVENT_RELOADED,
-                  LOG_FIELDS(.source = config->path, .count = config->policy.n_rules),
-                  "read %s again: %zu rule%s for callers hold%s from now on", config->path,
-                  config->policy.n_rules, config->policy.n_rules == 1 ? "" : "s",
-                  config->policy.n_rules == 1 ? "s" : "");
-        log_differences(reload->config, config);
+        log_event(LOG_EVENT_RELOADED, LOG_FIELDS(.source = config->path, .changed = changes),
+                  "read %s again; changed: %s", config->path, changes);
+        if (!reload_same_audit(&reload->initial->audit, &config->audit))
+                log_warning("%s: 'audit' has changed, which takes effect at a restart",
+                            config->path);
+        return true;
 }
 
 /* What was said while the file was read, line by line. */
-static void log_messages(char *messages, bool good)
+static void log_messages(const char *messages, bool good)
 {
-        char *rest = messages, *line;
+        while (*messages) {
+                const size_t size = strcspn(messages, "\n");
 
-        while ((line = strsep(&rest, "\n"))) {
-                if (!*line)
-                        continue;
-                if (good)
-                        log_warning("%s", line);
-                else
-                        log_error("%s", line);
+                if (size > 0 && good)
+                        log_warning("%.*s", (int)size, messages);
+                else if (size > 0)
+                        log_error("%.*s", (int)size, messages);
+                messages += size + (messages[size] == '\n');
         }
-        free(messages);
 }
 
 static void finish(struct reload *reload)
 {
         struct config *config = NULL;
-        struct loading *loading = reload->loading;
         char *messages = NULL;
+        const char *why;
         int r;
 
-        forget_source(reload);
-        r = loading_finish(loading, &config, &messages);
-        if (messages)
-                log_messages(messages, r == 0);
-        if (r) {
-                reload->n_failed++;
-                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
-                          "the configuration was not taken over%s%s; the old one stays",
-                          r < 0 ? ": " : "", r < 0 ? strerror(-r) : "");
-                return;
+        r = loading_finish(forget_loading(reload), &config, &messages);
+        log_messages(messages ? messages : "", r == 0);
+        why = r ? NULL : obstacle(reload, config);
+        if (why) {
+                log_event(LOG_EVENT_RELOAD_FAILED,
+                          LOG_FIELDS(.source = config->path, .changed = "listen"), "%s: %s",
+                          config->path, why);
+                config_free(config);
+                fail(reload, why);
+        } else if (r) {
+                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
+                          "the configuration was not taken over; the old one stays");
+                fail(reload, messages);
+        } else if (take_over(reload, config)) {
+                tell(reload, true, messages);
+        } else {
+                fail(reload, "the daemon is out of memory");
         }
-        take_over(reload, config);
+        free(messages);
+}
+
+static void give_up(struct reload *reload)
+{
+        loading_abandon(forget_loading(reload));
+        log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
+                  "the configuration could not be read within %d s (does the name service "
+                  "answer?); the old one stays",
+                  LOADING_TIMEOUT_MS / 1000);
+        fail(reload, "reading takes too long; does the name service answer?");
 }
 
 void reload_tick(struct reload *reload)
 {
-        if (!reload->loading)
-                return;
-        if (reload->done) {
+        const uint64_t now_ms = reload->loop->now_ms;
+
+        if (reload->loaded)
                 finish(reload);
-        } else if (reload->loop->now_ms >= reload->deadline_ms) {
-                abandon(reload);
-                reload->n_failed++;
-                log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->config->path),
-                          "the configuration could not be read within %d s (does the name service "
-                          "answer?); the old one stays",
-                          LOADING_TIMEOUT_MS / 1000);
-        } else {
-                return;
-        }
-        if (reload->again)
-                reload_begin(reload);
+        else if (reload->deadline_ms <= now_ms)
+                give_up(reload);
+        if (reload->wanted && !reload->loading && reload->earliest_ms <= now_ms)
+                start(reload);
 }
 
 uint64_t reload_next_tick_ms(const struct reload *reload)
 {
-        return reload->deadline_ms;
+        uint64_t next_ms = reload->deadline_ms;
+
+        if (reload->wanted && !reload->loading && reload->earliest_ms < next_ms)
+                next_ms = reload->earliest_ms;
+        return next_ms;
 }

@@ -16,6 +16,8 @@
 
 #define PIECE_BYTES 1024
 
+#define RELOAD_LINE_MAX_BYTES 4096
+
 #define TYPE_JSON "application/json"
 #define TYPE_TEXT "text/plain; charset=us-ascii"
 
@@ -167,6 +169,48 @@ int render_health(struct response *ret, unsigned int status, const char *text)
                 r = render_string(&ret->body, TEXT(text));
         if (r == 0)
                 r = secret_append_str(&ret->body, "}");
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}
+
+/* A line that may hold anything, in printable ASCII. */
+static int append_line(struct secret *out, const char *bytes, size_t size)
+{
+        char line[RELOAD_LINE_MAX_BYTES];
+
+        if (size > sizeof(line))
+                size = sizeof(line);
+        for (size_t i = 0; i < size; i++)
+                line[i] = bytes[i] < 0x20 || bytes[i] > 0x7e ? '?' : bytes[i];
+        return error_trace(render_string(out, (struct text){line, size}));
+}
+
+int render_reload(struct response *ret, bool good, uint64_t generation, const char *messages)
+{
+        const char *between = "";
+        char head[96];
+        int r;
+
+        *ret = (struct response){
+                .status = good ? 200 : 409, .content_type = TYPE_JSON, .no_store = true};
+        (void)snprintf(head, sizeof(head),
+                       "{\"reloaded\":%s,\"generation\":%" PRIu64 ",\"messages\":[",
+                       good ? "true" : "false", generation);
+        r = secret_append_str(&ret->body, head);
+        while (r == 0 && *messages) {
+                const size_t size = strcspn(messages, "\n");
+
+                if (size > 0) {
+                        r = secret_append_str(&ret->body, between);
+                        if (r == 0)
+                                r = append_line(&ret->body, messages, size);
+                        between = ",";
+                }
+                messages += size + (messages[size] == '\n');
+        }
+        if (r == 0)
+                r = secret_append_str(&ret->body, "]}\n");
         if (r)
                 response_deinit(ret);
         return error_trace(r);

@@ -41,6 +41,11 @@ int render_explanation(struct response *ret, const struct explanation *explanati
 int render_page(struct response *ret, const struct page *page);
 int render_purged(struct response *ret, uint64_t n);
 
+/* What came of reading the configuration again: whether it holds, the number of the one that does,
+ * and what was said, lines of which each is a string of a list. 409 if it does not. 0 or -ENOMEM.
+ */
+int render_reload(struct response *ret, bool good, uint64_t generation, const char *messages);
+
 /* A JSON string with its quotes; `text` is plain UTF-8. 0 or -ENOMEM. */
 int render_string(struct secret *out, struct text text);
 

@@ -32,9 +32,8 @@
 /* A body that says it is larger is not even read to its end. */
 #define BODY_READ_MAX_BYTES (UINT64_C(1024) * 1024)
 
-/* Connections above our own limit, so that libmicrohttpd's, which stops it accepting, is never met.
- */
-#define LIMIT_SLACK 16
+/* libmicrohttpd's own limit, which stops it accepting, is never met: ours can be changed. */
+#define MHD_CONNECTIONS_MAX 1000000U
 
 enum request_state {
         REQUEST_NEW,
@@ -338,8 +337,8 @@ int server_init(struct server *server, struct loop *loop, struct api *api,
                 handle, server, MHD_OPTION_URI_LOG_CALLBACK, begin_request, server,
                 MHD_OPTION_NOTIFY_COMPLETED, end_request, server, MHD_OPTION_NOTIFY_CONNECTION,
                 notify, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
-                MHD_OPTION_CONNECTION_LIMIT, (unsigned int)(max_connections + LIMIT_SLACK),
-                MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+                MHD_OPTION_CONNECTION_LIMIT, MHD_CONNECTIONS_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                MHD_OPTION_END);
         if (!server->mhd) {
                 r = errno ? -errno : -ENOMEM;
                 connections_deinit(&server->connections);
@@ -400,6 +399,11 @@ int server_accept(struct server *server, int fd)
 void server_resume(struct server *server, struct waiter *waiter)
 {
         resume(request_of_waiter(waiter));
+}
+
+void server_resume_reload(struct server *server, struct reload_wait *wait)
+{
+        resume(list_entry(wait, struct request, call.reload_wait));
 }
 
 void server_resume_purge(struct server *server, struct purge *purge)

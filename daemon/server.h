@@ -54,6 +54,9 @@ void server_resume(struct server *server, struct waiter *waiter);
 /* The broker is done with this purge, which is the one in a call of ours. */
 void server_resume_purge(struct server *server, struct purge *purge);
 
+/* A reading of the configuration is done that a call of ours waits for. */
+void server_resume_reload(struct server *server, struct reload_wait *wait);
+
 /* Whether the caller has hung up, which libmicrohttpd does not notice while a request waits. One
  * that has only shut down its sending side counts as gone, as it does for most servers. */
 bool server_caller_is_gone(struct waiter *waiter);

@@ -35,9 +35,8 @@ struct transfer {
         struct list link; /* upstream::transfers */
         CURL *easy;
         struct flight *flight;
-        const char *client;
-        const char *url;
-        const struct client_tls *tls;
+        char *client; /* owned, since a reload may free what they were taken from */
+        char *url;
         struct secret form;
         struct secret answer;
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
@@ -146,6 +145,13 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
         return 0;
 }
 
+void upstream_set_config(struct upstream *upstream, const struct upstream_config *config,
+                         size_t max_in_flight)
+{
+        upstream->config = config;
+        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
+}
+
 static void transfer_free(struct upstream *upstream, struct transfer *transfer)
 {
         list_unlink(&transfer->link);
@@ -155,6 +161,8 @@ static void transfer_free(struct upstream *upstream, struct transfer *transfer)
         }
         secret_deinit(&transfer->form);
         secret_deinit(&transfer->answer);
+        free(transfer->client);
+        free(transfer->url);
         free(transfer);
 }
 
@@ -222,7 +230,8 @@ static bool is_plain(const char *url)
         return strncasecmp(url, "http:", 5) == 0;
 }
 
-static int set_options(struct upstream *upstream, struct transfer *transfer)
+static int set_options(struct upstream *upstream, struct transfer *transfer,
+                       const struct client_tls *tls)
 {
         const struct upstream_config *config = upstream->config;
         const bool plain = is_plain(transfer->url);
@@ -267,9 +276,9 @@ static int set_options(struct upstream *upstream, struct transfer *transfer)
                 SET(CURLOPT_PROXY, config->proxy);
         if (config->no_proxy)
                 SET(CURLOPT_NOPROXY, config->no_proxy);
-        if (transfer->tls->cert_file) {
-                SET(CURLOPT_SSLCERT, transfer->tls->cert_file);
-                SET(CURLOPT_SSLKEY, transfer->tls->key_file);
+        if (tls->cert_file) {
+                SET(CURLOPT_SSLCERT, tls->cert_file);
+                SET(CURLOPT_SSLKEY, tls->key_file);
         }
         if (config->ca_file) {
                 SET(CURLOPT_CAINFO, config->ca_file);
@@ -293,14 +302,14 @@ int upstream_start(struct upstream *upstream, struct flight *flight, const char 
         }
         list_push_back(&upstream->transfers, &transfer->link);
         transfer->flight = flight;
-        transfer->client = client;
-        transfer->url = url;
-        transfer->tls = tls;
+        transfer->client = strdup(client);
+        transfer->url = strdup(url);
         secret_move(&transfer->form, form);
         secret_init(&transfer->answer, upstream->config->max_response_bytes);
 
         transfer->easy = curl_easy_init();
-        if (!transfer->easy || set_options(upstream, transfer) < 0 ||
+        if (!transfer->easy || !transfer->client || !transfer->url ||
+            set_options(upstream, transfer, tls) < 0 ||
             curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
                 transfer_free(upstream, transfer);
                 return error_trace(-ENOMEM);

@@ -41,11 +41,15 @@ int upstream_global_init(void);
 int upstream_init(struct upstream *upstream, struct loop *loop,
                   const struct upstream_config *config, size_t max_in_flight);
 
+/* Requests that begin from now on are made as this says; it is borrowed. */
+void upstream_set_config(struct upstream *upstream, const struct upstream_config *config,
+                         size_t max_in_flight);
+
 /* Gives up what is under way. */
 void upstream_deinit(struct upstream *upstream);
 
-/* Posts `form`, whose content is taken, to `url`. `flight` names the request; it, `client`,
- * `url` and `tls` are borrowed until the end. 0 or -ENOMEM. */
+/* Posts `form`, whose content is taken, to `url`. `flight` names the request, and is
+ * borrowed until the end. 0 or -ENOMEM. */
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
                    const char *url, const struct client_tls *tls, struct secret *form);
 

@@ -28,10 +28,12 @@
 #define PURGE_BUCKETS_MAX 1024
 #define PAGE_BUCKETS_MAX  4096
 
-static bool matches(const struct filter *filter, struct grant_key key)
+static bool matches(const struct broker *broker, const struct filter *filter, struct grant_key key)
 {
         const struct grant grant = grant_of_key(key);
 
+        if (filter->retired)
+                return !broker_application_of(broker, grant.identity);
         return (!filter->by_client || grant.identity == filter->identity) &&
                (!filter->by_subject || (grant.subject_kind == filter->subject_kind &&
                                         text_equal(grant.subject, filter->subject))) &&
@@ -61,10 +63,11 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
         return 0;
 }
 
-static bool is_purged_by(const struct purge *purge, const struct cache_entry *entry)
+static bool is_purged_by(const struct broker *broker, const struct purge *purge,
+                         const struct cache_entry *entry)
 {
         return (int32_t)(entry->token->n_purges - purge->number) < 0 &&
-               matches(&purge->filter, cache_entry_key(entry));
+               matches(broker, &purge->filter, cache_entry_key(entry));
 }
 
 static struct purge *purge_of(const struct broker *broker, const struct cache_entry *entry)
@@ -72,7 +75,7 @@ static struct purge *purge_of(const struct broker *broker, const struct cache_en
         list_for_each (link, &broker->purges) {
                 struct purge *purge = list_entry(link, struct purge, link);
 
-                if (is_purged_by(purge, entry))
+                if (is_purged_by(broker, purge, entry))
                         return purge;
         }
         return NULL;
@@ -130,7 +133,7 @@ static void purge_entries(struct broker *broker, struct purge *purge, size_t buc
 
         for (; entry; entry = next) {
                 next = entry->next;
-                if (is_purged_by(purge, entry))
+                if (is_purged_by(broker, purge, entry))
                         take_out(broker, purge, entry);
         }
 }
@@ -141,7 +144,7 @@ static void purge_memories(struct broker *broker, const struct purge *purge, siz
 
         for (; record; record = next) {
                 next = record->next;
-                if (matches(&purge->filter, memory_record_key(record)))
+                if (matches(broker, &purge->filter, memory_record_key(record)))
                         memory_forget(&broker->memory, memory_record_key(record));
         }
 }
@@ -159,6 +162,8 @@ static size_t go_on(struct broker *broker, struct purge *purge, size_t n_buckets
         }
         if (purge->next_bucket == n_all) {
                 list_unlink(&purge->link);
+                if (purge == &broker->sweep)
+                        return n_buckets;
                 list_push_back(&broker->purged, &purge->link);
                 broker->n_purges--;
         }
@@ -187,7 +192,7 @@ static void detach_flights(struct broker *broker, const struct filter *filter)
                 struct flight *flight = list_entry(link, struct flight, all_link);
 
                 if (flight->state == FLIGHT_RUNNING && !flight->detached &&
-                    matches(filter, flight->key))
+                    matches(broker, filter, flight->key))
                         flight_detach(&broker->flights, flight);
         }
 }
@@ -211,6 +216,16 @@ int broker_purge(struct broker *broker, const struct filter *filter, uint64_t no
         return BROKER_E_WAIT;
 }
 
+void broker_sweep_retired(struct broker *broker)
+{
+        list_unlink(&broker->sweep.link); /* from the beginning, should one be under way */
+        broker->sweep = (struct purge){
+                .filter = {.retired = true},
+                .number = ++broker->n_purges_asked,
+        };
+        list_push_back(&broker->purges, &broker->sweep.link);
+}
+
 static void show(const struct broker *broker, const struct cache_entry *entry, uint64_t now_ms,
                  struct listed *ret)
 {
@@ -218,7 +233,7 @@ static void show(const struct broker *broker, const struct cache_entry *entry, u
         const struct token *token = entry->token;
 
         *ret = (struct listed){
-                .client = broker->settings->clients[broker_client_of(broker, grant.identity)].name,
+                .client = broker_application_of(broker, grant.identity)->settings->name,
                 .subject_kind = grant.subject_kind,
                 .subject = grant.subject,
                 .scope = grant.scope,
@@ -243,7 +258,8 @@ static bool show_bucket(struct broker *broker, const struct filter *filter, size
         for (const struct cache_entry *entry = cache_chain(&broker->cache, bucket); entry;
              entry = entry->next) {
                 if (entry->token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS ||
-                    broker_is_purged(broker, entry) || !matches(filter, cache_entry_key(entry)))
+                    broker_is_purged(broker, entry) ||
+                    !matches(broker, filter, cache_entry_key(entry)))
                         continue;
                 if (page->n >= room) {
                         page->n = n_before == 0 ? room : n_before;

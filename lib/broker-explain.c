@@ -39,7 +39,7 @@ static void explain_memory(struct broker *broker, struct grant_key key, uint64_t
 static void explain_issuer(struct broker *broker, const struct question *question,
                            struct explanation *ret)
 {
-        struct issuer *issuer = broker_issuer_of(broker, question->client, question->audience);
+        struct issuer *issuer = question->issuer;
         struct breaker *breaker = &issuer->breaker;
         const uint64_t now_ms = question->now_ms;
 
@@ -54,7 +54,7 @@ static void explain_issuer(struct broker *broker, const struct question *questio
         ret->last_success_known = breaker->last_success_at_ms > 0;
         if (ret->last_success_known)
                 ret->last_success_ago_ms = now_ms - breaker->last_success_at_ms;
-        ret->client_held_ms = backoff_left_ms(&broker->credentials[question->client].hold, now_ms);
+        ret->client_held_ms = backoff_left_ms(&question->application->credentials.hold, now_ms);
 }
 
 void broker_explain(struct broker *broker, const struct token_request *request,

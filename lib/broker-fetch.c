@@ -21,24 +21,27 @@ static struct flight *flight_of(struct list *link)
 }
 
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        size_t client, enum audience audience, const struct peer *owner,
-                        uint64_t now_ms)
+                        struct application *application, struct issuer *issuer,
+                        const struct peer *owner, uint64_t now_ms)
 {
         struct flight *flight;
         int r;
 
-        r = flight_new(&flight, &broker->flights, key, client, audience);
+        r = flight_new(&flight, &broker->flights, key);
         if (r)
                 return error_trace(r);
-        flight->tries_client = credentials_pass(&broker->credentials[client], now_ms) &&
-                               broker->credentials[client].probing;
+        application->n_flights++;
+        flight->application = application;
+        flight->issuer = issuer;
+        flight->tries_client = credentials_pass(&application->credentials, now_ms) &&
+                               application->credentials.probing;
         flight->refresh = !owner;
         if (owner) {
                 flight_own(flight, owner->uid);
                 flight->turn_uid = owner->uid;
         }
         flight->queued_at_ms = now_ms;
-        issuer_enqueue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
+        issuer_enqueue(&broker->issuers, flight->issuer, flight, now_ms);
         *ret = flight;
         return 0;
 }
@@ -48,11 +51,11 @@ void broker_start_flights(struct broker *broker, uint64_t now_ms)
         struct flight *flight;
 
         while ((flight = issuers_start(&broker->issuers, now_ms))) {
-                struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+                struct issuer *issuer = flight->issuer;
 
                 if (issuer->breaker.state == BREAKER_HALF_OPEN)
-                        broker_add_note(broker, NOTE_ISSUER_PROBED, flight->client, issuer->url,
-                                        issuer->breaker.last_failure, 0);
+                        broker_add_note(broker, NOTE_ISSUER_PROBED, flight->application,
+                                        issuer->url, issuer->breaker.last_failure, 0);
                 flight->state = FLIGHT_STARTING;
                 list_push_back(&broker->starts, &flight->link);
         }
@@ -71,8 +74,8 @@ static bool takes_refreshes(struct issuer *issuer, uint64_t now_ms)
         }
 }
 
-void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
-                    enum audience audience, uint64_t now_ms)
+void broker_refresh(struct broker *broker, struct grant_key key, struct application *application,
+                    struct issuer *issuer, uint64_t now_ms)
 {
         const struct memory_record *record;
         struct flight *flight;
@@ -83,11 +86,10 @@ void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
         record = memory_find(&broker->memory, key, now_ms);
         if ((record && backoff_holds(&record->refresh, now_ms)) ||
             broker_remembered_refusal(broker, key, now_ms, &left_ms) ||
-            broker->credentials[client].hold.step_ms > 0 ||
-            !takes_refreshes(broker_issuer_of(broker, client, audience), now_ms) ||
+            application->credentials.hold.step_ms > 0 || !takes_refreshes(issuer, now_ms) ||
             !flights_admit_refresh(&broker->flights))
                 return;
-        if (broker_begin_flight(&flight, broker, key, client, audience, NULL, now_ms) < 0)
+        if (broker_begin_flight(&flight, broker, key, application, issuer, NULL, now_ms) < 0)
                 return; /* the next request will try again */
         broker->counters.refreshes++;
         broker_start_flights(broker, now_ms);
@@ -119,29 +121,41 @@ void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reas
         }
 }
 
+void broker_free_flight(struct broker *broker, struct flight *flight)
+{
+        struct application *application = flight->application;
+
+        flight_free(&broker->flights, flight);
+        broker_release_application(broker, application);
+}
+
+void broker_release_application(struct broker *broker, struct application *application)
+{
+        if (--application->n_flights == 0 && application->retired)
+                application_free(application, &broker->issuers);
+}
+
 /* One that was let through to see whether a held client's secrets work again, and has not seen it,
  * leaves that to the next. */
 static void free_flight(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
         if (flight->tries_client)
-                credentials_unpass(&broker->credentials[flight->client], now_ms);
-        flight_free(&broker->flights, flight);
+                credentials_unpass(&flight->application->credentials, now_ms);
+        broker_free_flight(broker, flight);
 }
 
 void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
-
         list_unlink(&flight->place_link);
-        free_flight(broker, flight, now_ms);
         if (placed)
-                issuer_finish(&broker->issuers, issuer, now_ms);
+                issuer_finish(&broker->issuers, flight->issuer, now_ms);
+        free_flight(broker, flight, now_ms);
         broker_start_flights(broker, now_ms);
 }
 
 void broker_free_probe(struct broker *broker, const struct flight *flight)
 {
-        struct breaker *breaker = &broker_issuer_of_flight(broker, flight)->breaker;
+        struct breaker *breaker = &flight->issuer->breaker;
 
         if (breaker->probe_key == flight->key.hash)
                 breaker_dropped(breaker);
@@ -151,8 +165,8 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
 {
         flight->state = FLIGHT_PARKED;
         list_unlink(&flight->place_link);
-        list_push_back(&broker->credentials[flight->client].parked, &flight->link);
-        issuer_finish(&broker->issuers, broker_issuer_of_flight(broker, flight), now_ms);
+        list_push_back(&flight->application->credentials.parked, &flight->link);
+        issuer_finish(&broker->issuers, flight->issuer, now_ms);
         broker_start_flights(broker, now_ms);
 }
 
@@ -160,7 +174,7 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
  * Starts nothing in its place, so that a list can be walked meanwhile. */
 static void withdraw(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        struct issuer *issuer = flight->issuer;
 
         timerheap_cancel(&broker->pauses, &flight->pause);
         if (flight->state == FLIGHT_QUEUED) {
@@ -190,8 +204,10 @@ static bool drop_unsent(struct broker *broker, struct flight *flight, uint64_t n
 
 void broker_drop_refreshes(struct broker *broker, uint64_t now_ms)
 {
-        for (size_t i = 0; i < broker->issuers.n; i++) {
-                list_for_each_safe (link, &broker->issuers.all[i].refreshes)
+        list_for_each (issuer_link, &broker->issuers.all) {
+                struct issuer *issuer = list_entry(issuer_link, struct issuer, link);
+
+                list_for_each_safe (link, &issuer->refreshes)
                         (void)drop_unsent(broker, flight_of(link), now_ms);
         }
         broker_start_flights(broker, now_ms);
@@ -211,28 +227,16 @@ static void give_up(struct broker *broker, struct flight *flight, enum reason re
         withdraw(broker, flight, now_ms);
 }
 
-static void give_up_list(struct broker *broker, struct list *list, size_t client,
-                         enum reason reason, uint64_t left_ms, uint64_t now_ms)
+void broker_give_up_client(struct broker *broker, struct application *application,
+                           enum reason reason, uint64_t left_ms, uint64_t now_ms)
 {
-        list_for_each_safe (link, list)
-                if (flight_of(link)->client == client)
-                        give_up(broker, flight_of(link), reason, left_ms, now_ms);
-}
+        list_for_each_safe (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
 
-void broker_give_up_client(struct broker *broker, size_t client, enum reason reason,
-                           uint64_t left_ms, uint64_t now_ms)
-{
-        for (enum audience audience = 0; audience < _AUDIENCE_N; audience++) {
-                struct issuer *issuer = broker_issuer_of(broker, client, audience);
-
-                if (!issuer)
-                        continue;
-                give_up_list(broker, &issuer->queue, client, reason, left_ms, now_ms);
-                give_up_list(broker, &issuer->refreshes, client, reason, left_ms, now_ms);
+                if (flight->application == application && flight->state != FLIGHT_RUNNING &&
+                    flight->state != FLIGHT_CANCELLED)
+                        give_up(broker, flight, reason, left_ms, now_ms);
         }
-        give_up_list(broker, &broker->starts, client, reason, left_ms, now_ms);
-        give_up_list(broker, &broker->paused, client, reason, left_ms, now_ms);
-        give_up_list(broker, &broker->credentials[client].parked, client, reason, left_ms, now_ms);
 }
 
 void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms)
@@ -270,9 +274,9 @@ struct waiter *broker_next_waiter(struct flight *flight, struct waiter *waiter)
 static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t now_ms,
                        struct command *ret)
 {
-        const struct client_settings *client = &broker->settings->clients[flight->client];
-        const struct credential *credential = credentials_first(
-                &broker->credentials[flight->client]);
+        struct application *application = flight->application;
+        const struct client_settings *client = application->settings;
+        const struct credential *credential = credentials_first(&application->credentials);
         const struct grant grant = grant_of_key(flight->key);
         struct secret form = SECRET_INIT(0);
         int r;
@@ -293,8 +297,8 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
                 .kind = COMMAND_FETCH,
                 .flight = flight,
                 .waited = now_ms > flight->queued_at_ms && !flight->refresh,
-                .client_index = flight->client,
-                .url = client->token_url[flight->audience],
+                .client_index = application->index,
+                .url = flight->issuer->url,
                 .client = client->name,
                 .form = form,
         };
@@ -319,7 +323,7 @@ static bool next_start(struct broker *broker, uint64_t now_ms, struct command *r
                 list_unlink(link);
                 if (!is_wanted(broker, flight, now_ms)) {
                         broker->counters.dropped++;
-                } else if (broker->credentials[flight->client].reading) {
+                } else if (flight->application->credentials.reading) {
                         /* The secret at hand has just been refused. */
                         broker_free_probe(broker, flight);
                         broker_park_flight(broker, flight, now_ms);
@@ -362,12 +366,12 @@ bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
 
                 *ret = (struct command){.kind = COMMAND_CANCEL, .flight = flight};
                 list_unlink(link);
-                flight_free(&broker->flights, flight);
+                broker_free_flight(broker, flight);
                 return true;
         }
         if (broker->n_notes > 0) {
                 *ret = (struct command){.kind = COMMAND_NOTE,
-                                        .note = broker->notes[broker->first_note]};
+                                        .note = broker->notes[broker->first_note].note};
                 broker->first_note = (broker->first_note + 1) % NOTES_MAX;
                 broker->n_notes--;
                 return true;
@@ -377,8 +381,8 @@ bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret)
                 list_unlink(link);
                 *ret = (struct command){
                         .kind = COMMAND_READ_SECRETS,
-                        .client_index = (size_t)(list_entry(link, struct credentials, link) -
-                                                 broker->credentials),
+                        .client_index =
+                                application_of(list_entry(link, struct credentials, link))->index,
                 };
                 return true;
         }

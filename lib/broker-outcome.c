@@ -25,9 +25,9 @@
 /* A retry is not worth it if its callers have less than this left when it begins. */
 #define RETRY_LEFT_MIN_MS 50
 
-static struct credentials *credentials_of(struct broker *broker, const struct flight *flight)
+static struct credentials *credentials_of(const struct flight *flight)
 {
-        return &broker->credentials[flight->client];
+        return &flight->application->credentials;
 }
 
 /* What can change with the end of a fetch, and is worth a note. */
@@ -50,41 +50,45 @@ static struct health health_of(const struct issuer *issuer, const struct credent
         };
 }
 
-void broker_add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
-                     enum reason reason, uint64_t for_ms)
+void broker_add_note(struct broker *broker, enum note_kind kind,
+                     const struct application *application, const char *url, enum reason reason,
+                     uint64_t for_ms)
 {
         if (broker->n_notes == NOTES_MAX)
                 return;
-        broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct note){
-                .kind = kind,
-                .client = broker->settings->clients[client].name,
-                .url = url,
-                .reason = reason,
-                .for_ms = for_ms,
+        broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct pending_note){
+                .note =
+                        {
+                                .kind = kind,
+                                .client = application->settings->name,
+                                .url = url,
+                                .reason = reason,
+                                .for_ms = for_ms,
+                        },
+                .application = application,
         };
         broker->n_notes++;
 }
 
-static void note_changes(struct broker *broker, size_t client, struct issuer *issuer,
-                         const struct health *before, uint64_t now_ms)
+static void note_changes(struct broker *broker, const struct application *application,
+                         struct issuer *issuer, const struct health *before, uint64_t now_ms)
 {
-        const struct credentials *credentials = &broker->credentials[client];
-        const struct health after = health_of(issuer, credentials);
+        const struct health after = health_of(issuer, &application->credentials);
         const uint64_t open_ms = breaker_left_ms(&issuer->breaker, now_ms);
 
         if (after.opened > before->opened)
-                broker_add_note(broker, NOTE_BREAKER_OPENED, client, issuer->url,
+                broker_add_note(broker, NOTE_BREAKER_OPENED, application, issuer->url,
                                 issuer->breaker.last_failure, open_ms);
         else if (after.holds > before->holds)
-                broker_add_note(broker, NOTE_ISSUER_HOLDS, client, issuer->url,
+                broker_add_note(broker, NOTE_ISSUER_HOLDS, application, issuer->url,
                                 REASON_ISSUER_THROTTLES, open_ms);
         else if (after.closed && !before->closed)
-                broker_add_note(broker, NOTE_ISSUER_WELL, client, issuer->url, REASON_NONE, 0);
+                broker_add_note(broker, NOTE_ISSUER_WELL, application, issuer->url, REASON_NONE, 0);
         if (after.client_step_ms > before->client_step_ms)
-                broker_add_note(broker, NOTE_CLIENT_HELD, client, issuer->url,
+                broker_add_note(broker, NOTE_CLIENT_HELD, application, issuer->url,
                                 REASON_CREDENTIALS_REFUSED, after.client_step_ms);
         else if (before->client_unwell && !after.client_unwell)
-                broker_add_note(broker, NOTE_CLIENT_WELL, client, issuer->url, REASON_NONE, 0);
+                broker_add_note(broker, NOTE_CLIENT_WELL, application, issuer->url, REASON_NONE, 0);
 }
 
 static void give_token(struct broker *broker, struct flight *flight, struct token *token,
@@ -185,12 +189,12 @@ static bool is_worth_a_retry(enum reason reason)
 static bool try_again_later(struct broker *broker, struct flight *flight, enum reason reason,
                             uint64_t now_ms)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        struct issuer *issuer = flight->issuer;
         const uint64_t pause_ms = (uint64_t)RETRY_PAUSE_MS << flight->retries;
         const uint64_t at_ms = now_ms + pause_ms / 2 + (pause_ms * broker_random(broker) >> 32);
 
         if (flight->n_waiters == 0 || flight->retries == RETRIES_MAX || broker->draining ||
-            !is_worth_a_retry(reason) ||
+            flight->application->retired || !is_worth_a_retry(reason) ||
             breaker_state(&issuer->breaker, now_ms) != BREAKER_CLOSED ||
             at_ms + RETRY_LEFT_MIN_MS > flight->latest_ms)
                 return false;
@@ -210,14 +214,14 @@ static bool try_again_later(struct broker *broker, struct flight *flight, enum r
 static void try_again_now(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
         flight->queued_at_ms = now_ms;
-        issuer_requeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight, now_ms);
+        issuer_requeue(&broker->issuers, flight->issuer, flight, now_ms);
         broker_drop_if_unwanted(broker, flight, now_ms);
 }
 
 static void take_failure(struct broker *broker, struct flight *flight, enum reason reason,
                          uint64_t now_ms)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        struct issuer *issuer = flight->issuer;
         struct breaker *breaker = &issuer->breaker;
         const bool reached = reason != REASON_ISSUER_UNREACHABLE &&
                              reason != REASON_ISSUER_CERTIFICATE;
@@ -239,26 +243,28 @@ static void take_failure(struct broker *broker, struct flight *flight, enum reas
 }
 
 /* Holds the client: its secrets are refused, whatever the subject. Returns for how long. */
-static uint64_t hold_client(struct broker *broker, size_t client, uint64_t now_ms)
+static uint64_t hold_client(struct broker *broker, struct application *application, uint64_t now_ms)
 {
-        struct credentials *credentials = &broker->credentials[client];
+        struct credentials *credentials = &application->credentials;
         uint64_t left_ms;
 
         credentials_hold(credentials, now_ms);
         left_ms = backoff_left_ms(&credentials->hold, now_ms);
-        broker_give_up_client(broker, client, REASON_CREDENTIALS_REFUSED, left_ms, now_ms);
+        broker_give_up_client(broker, application, REASON_CREDENTIALS_REFUSED, left_ms, now_ms);
         return left_ms;
 }
 
 static void take_refused_credentials(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
-        struct credentials *credentials = credentials_of(broker, flight);
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
+        struct credentials *credentials = credentials_of(flight);
+        struct issuer *issuer = flight->issuer;
         enum credentials_verdict verdict = credentials_refused(credentials, flight->secret_id);
 
         broker->counters.failures++;
         breaker_succeeded(&issuer->breaker, now_ms);
-        if (flight->n_secrets > CREDENTIALS_MAX + 1 && verdict != CREDENTIALS_HOLD)
+        if (flight->application->retired)
+                verdict = CREDENTIALS_HOLD;
+        else if (flight->n_secrets > CREDENTIALS_MAX + 1 && verdict != CREDENTIALS_HOLD)
                 verdict = CREDENTIALS_HOLD; /* they change faster than the issuer answers */
         switch (verdict) {
         case CREDENTIALS_TRY:
@@ -275,7 +281,7 @@ static void take_refused_credentials(struct broker *broker, struct flight *fligh
                 break;
         case CREDENTIALS_HOLD:
                 broker_fail_waiters(broker, flight, REASON_CREDENTIALS_REFUSED,
-                                    hold_client(broker, flight->client, now_ms), now_ms);
+                                    hold_client(broker, flight->application, now_ms), now_ms);
                 broker_end_flight(broker, flight, true, now_ms);
                 break;
         }
@@ -285,23 +291,24 @@ bool broker_set_secrets(struct broker *broker, size_t client,
                         struct secret secrets[CREDENTIALS_MAX])
 {
         assert(client < broker->settings->n_clients);
-        return credentials_set(&broker->credentials[client], secrets);
+        return credentials_set(&broker->applications[client]->credentials, secrets);
 }
 
 const struct secret *broker_secret(const struct broker *broker, size_t client, size_t i)
 {
-        return &broker->credentials[client].all[i].secret;
+        return &broker->applications[client]->credentials.all[i].secret;
 }
 
 void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms)
 {
-        struct credentials *credentials = &broker->credentials[client];
+        struct application *application = broker->applications[client];
+        struct credentials *credentials = &application->credentials;
         const enum credentials_verdict verdict = credentials_reread(credentials);
 
         if (verdict == CREDENTIALS_HOLD) {
-                (void)hold_client(broker, client, now_ms);
-                broker_add_note(broker, NOTE_CLIENT_HELD, client, NULL, REASON_CREDENTIALS_REFUSED,
-                                credentials->hold.step_ms);
+                (void)hold_client(broker, application, now_ms);
+                broker_add_note(broker, NOTE_CLIENT_HELD, application, NULL,
+                                REASON_CREDENTIALS_REFUSED, credentials->hold.step_ms);
         }
         /* From the last to the first, since each goes to the front. */
         while (!list_empty(&credentials->parked)) {
@@ -345,7 +352,7 @@ static void take_refusal(struct broker *broker, struct flight *flight, enum reas
 static void take_hold(struct broker *broker, struct flight *flight, const struct answer *answer,
                       uint64_t now_ms)
 {
-        struct breaker *breaker = &broker_issuer_of_flight(broker, flight)->breaker;
+        struct breaker *breaker = &flight->issuer->breaker;
 
         broker->counters.holds++;
         breaker_held(breaker, answer->hold_ms, now_ms);
@@ -357,21 +364,22 @@ static void take_hold(struct broker *broker, struct flight *flight, const struct
 /* The issuer has answered something that shows it well, and our secret accepted. */
 static void note_health(struct broker *broker, const struct flight *flight, uint64_t now_ms)
 {
-        breaker_succeeded(&broker_issuer_of_flight(broker, flight)->breaker, now_ms);
-        credentials_accepted(credentials_of(broker, flight), flight->secret_id);
+        breaker_succeeded(&flight->issuer->breaker, now_ms);
+        credentials_accepted(credentials_of(flight), flight->secret_id);
 }
 
 enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
                               const struct fetch_result *result, uint64_t now_ms, int64_t wall_s)
 {
-        struct issuer *issuer = broker_issuer_of_flight(broker, flight);
-        const size_t client = flight->client;
-        const struct health before = health_of(issuer, &broker->credentials[client]);
+        struct issuer *issuer = flight->issuer;
+        struct application *application = flight->application;
+        const struct health before = health_of(issuer, &application->credentials);
         struct answer answer;
         int r;
 
         assert(flight->state == FLIGHT_RUNNING);
         list_unlink(&flight->link);
+        application->n_flights++; /* it is looked at after the flight has ended */
 
         r = answer_understand(&answer, result, broker->settings, flight->sent_at_ms, wall_s);
         if (r < 0)
@@ -402,6 +410,8 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         case ANSWER_FAILURE: take_failure(broker, flight, answer.reason, now_ms); break;
         }
         broker_give_up_hopeless(broker, issuer, now_ms);
-        note_changes(broker, client, issuer, &before, now_ms);
+        if (!application->retired)
+                note_changes(broker, application, issuer, &before, now_ms);
+        broker_release_application(broker, application);
         return answer.reason;
 }

@@ -13,6 +13,7 @@
  * it begins to wait, the rest when it ends.
  */
 
+#include "application.h"
 #include "broker.h"
 #include "credentials.h"
 #include "freshness.h"
@@ -22,12 +23,19 @@
 /* Notes that are not fetched yet; a further one is lost. */
 #define NOTES_MAX 32
 
+/* A note that was not fetched yet. */
+struct pending_note {
+        struct note note;
+        const struct application *application; /* whose name it says, and whose URL */
+};
+
 struct broker {
         const struct settings *settings;
         const struct policy *policy;
         uint8_t hash_key[SIPHASH_KEY_BYTES];
         uint64_t random_state;
-        struct credentials *credentials; /* one per client */
+        struct application **applications; /* one per settings.clients, same order */
+        struct list retired;               /* applications that still have flights */
         struct cache cache;
         struct memory memory;
         struct flights flights;
@@ -43,13 +51,15 @@ struct broker {
         struct list purges; /* under way */
         size_t n_purges;
         uint32_t n_purges_asked; /* since the start; may wrap */
+        struct purge sweep;      /* of what retired applications have left; among `purges` or not */
         struct list purged;      /* done, their owners not told yet */
         struct quota *quotas;    /* one per rule */
         uint64_t due_since_ms;   /* tokens sent for before this are due at least */
         int64_t wall_ahead_ms;   /* of the clock that times are measured by, at the last tick */
         bool wall_known;
         bool draining;
-        struct note notes[NOTES_MAX]; /* a ring */
+        bool trimming;                        /* the cache is over caps that were lowered */
+        struct pending_note notes[NOTES_MAX]; /* a ring */
         size_t first_note;
         size_t n_notes;
         struct broker_counters counters;
@@ -71,7 +81,8 @@ struct question {
         struct text scope;
         size_t client;
         const struct client_settings *client_settings; /* the same; NULL: none was found */
-        enum audience audience;
+        struct application *application;               /* likewise */
+        struct issuer *issuer;                         /* of its, for this kind of subject */
         uint64_t now_ms;
         struct cache_entry *entry; /* NULL: none */
         enum freshness freshness;  /* of its token; set by broker_entry_worth() */
@@ -108,6 +119,9 @@ bool broker_is_purged(const struct broker *broker, const struct cache_entry *ent
 /* Goes on with purges: a bounded amount of work. */
 void broker_tick_purges(struct broker *broker);
 
+/* Begins to take out what belongs to clients that are not configured any more. */
+void broker_sweep_retired(struct broker *broker);
+
 /* Goes on with them to the end. */
 void broker_finish_purges(struct broker *broker);
 
@@ -119,20 +133,12 @@ enum freshness broker_freshness(const struct broker *broker, const struct token 
                                 uint64_t now_ms);
 
 /* A change of state for the operator to hear of; it is dropped if nobody fetches them. */
-void broker_add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
-                     enum reason reason, uint64_t for_ms);
+void broker_add_note(struct broker *broker, enum note_kind kind,
+                     const struct application *application, const char *url, enum reason reason,
+                     uint64_t for_ms);
 
-/* NULL: the client has no token URL for the audience. */
-struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience);
-
-static inline struct issuer *broker_issuer_of_flight(struct broker *broker,
-                                                     const struct flight *flight)
-{
-        return broker_issuer_of(broker, flight->client, flight->audience);
-}
-
-/* The index of the client with this identity. */
-size_t broker_client_of(const struct broker *broker, uint64_t identity);
+/* The application with this identity; NULL: it is not configured any more. */
+struct application *broker_application_of(const struct broker *broker, uint64_t identity);
 
 /* Puts a token into a reply; `detail` as there. Where the token can do more than the reply's rule
  * gives, the reply is REASON_GRANTED_TOO_MUCH instead. */
@@ -156,15 +162,15 @@ void broker_take_back(struct reply *reply);
 /* Begins a flight in the queue of its issuer, for `owner`, who was admitted; NULL: behind the
  * callers' backs. The client's hold and the limits were looked at before. 0 or -ENOMEM. */
 int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        size_t client, enum audience audience, const struct peer *owner,
-                        uint64_t now_ms);
+                        struct application *application, struct issuer *issuer,
+                        const struct peer *owner, uint64_t now_ms);
 
 /* Moves what may start from the queues to `starts`. */
 void broker_start_flights(struct broker *broker, uint64_t now_ms);
 
 /* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
-void broker_refresh(struct broker *broker, struct grant_key key, size_t client,
-                    enum audience audience, uint64_t now_ms);
+void broker_refresh(struct broker *broker, struct grant_key key, struct application *application,
+                    struct issuer *issuer, uint64_t now_ms);
 
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);
@@ -173,6 +179,12 @@ void broker_release_waiter(struct broker *broker, struct waiter *waiter);
  * have it and it lives, else with the reason. */
 void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
                          uint64_t left_ms, uint64_t now_ms);
+
+/* Frees a flight that is in no list and has no waiters. */
+void broker_free_flight(struct broker *broker, struct flight *flight);
+
+/* One flight less keeps an application, which goes with the last if it was retired. */
+void broker_release_application(struct broker *broker, struct application *application);
 
 /* Ends a flight that is in no list and has no waiters; `placed`: it holds a place at its issuer. */
 void broker_end_flight(struct broker *broker, struct flight *flight, bool placed, uint64_t now_ms);
@@ -185,8 +197,8 @@ void broker_free_probe(struct broker *broker, const struct flight *flight);
 void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms);
 
 /* Answers and ends all flights of a client that are not under way. */
-void broker_give_up_client(struct broker *broker, size_t client, enum reason reason,
-                           uint64_t left_ms, uint64_t now_ms);
+void broker_give_up_client(struct broker *broker, struct application *application,
+                           enum reason reason, uint64_t left_ms, uint64_t now_ms);
 
 /* Returns for how long callers who have no token are kept from asking again. */
 uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, enum reason reason,

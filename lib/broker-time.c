@@ -52,8 +52,7 @@ static void end_pauses(struct broker *broker, uint64_t now_ms)
 
                 list_unlink(&flight->link);
                 flight->queued_at_ms = now_ms;
-                issuer_requeue(&broker->issuers, broker_issuer_of_flight(broker, flight), flight,
-                               now_ms);
+                issuer_requeue(&broker->issuers, flight->issuer, flight, now_ms);
         }
 }
 
@@ -73,9 +72,14 @@ static void refresh_entry(struct broker *broker, const struct cache_entry *entry
 {
         const struct grant_key key = cache_entry_key(entry);
         const struct grant grant = grant_of_key(key);
+        struct application *application = broker_application_of(broker, grant.identity);
+        struct issuer *issuer;
 
-        broker_refresh(broker, key, broker_client_of(broker, grant.identity),
-                       grant_audience(grant.subject_kind), now_ms);
+        if (!application)
+                return;
+        issuer = application->issuers[grant_audience(grant.subject_kind)];
+        if (issuer)
+                broker_refresh(broker, key, application, issuer, now_ms);
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
@@ -94,6 +98,7 @@ void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
                 if (event == CACHE_EVENT_DUE && entry->used && !broker_is_purged(broker, entry))
                         refresh_entry(broker, entry, now_ms);
         }
+        broker->trimming = cache_trim(&broker->cache, TICK_ENTRIES_MAX);
         broker_tick_purges(broker);
         broker_start_flights(broker, now_ms);
 }
@@ -107,7 +112,7 @@ uint64_t broker_next_tick_ms(const struct broker *broker)
         };
         uint64_t next_ms = cache_next_event_ms(&broker->cache);
 
-        if (!list_empty(&broker->purges))
+        if (!list_empty(&broker->purges) || broker->trimming)
                 return 0;
         if (next_ms != TIMERHEAP_NEVER)
                 next_ms = (next_ms / ENTRY_GRAIN_MS + 1) * ENTRY_GRAIN_MS;
@@ -134,13 +139,14 @@ void broker_abort(struct broker *broker, uint64_t now_ms)
         broker_drain(broker, now_ms);
         broker_finish_purges(broker);
         for (size_t i = 0; i < broker->settings->n_clients; i++)
-                broker_give_up_client(broker, i, REASON_SHUTTING_DOWN, 0, now_ms);
+                broker_give_up_client(broker, broker->applications[i], REASON_SHUTTING_DOWN, 0,
+                                      now_ms);
         list_for_each_safe (link, &broker->running) {
                 struct flight *flight = list_entry(link, struct flight, link);
 
                 broker_fail_waiters(broker, flight, REASON_SHUTTING_DOWN, 0, now_ms);
                 broker_free_probe(broker, flight);
-                issuer_finish(&broker->issuers, broker_issuer_of_flight(broker, flight), now_ms);
+                issuer_finish(&broker->issuers, flight->issuer, now_ms);
                 flight->state = FLIGHT_CANCELLED;
                 list_unlink(link);
                 list_push_back(&broker->cancels, link);

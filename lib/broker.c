@@ -51,11 +51,15 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         list_init(&broker->replies);
         list_init(&broker->reads);
 
-        broker->credentials = calloc(settings->n_clients, sizeof(*broker->credentials));
+        list_init(&broker->retired);
+        list_init(&broker->sweep.link);
+        issuers_init(&broker->issuers, settings);
+        broker->applications = calloc(settings->n_clients + 1, sizeof(struct application *));
         broker->quotas = calloc(policy->n_rules + 1, sizeof(*broker->quotas));
-        r = broker->credentials && broker->quotas ? 0 : -ENOMEM;
+        r = broker->applications && broker->quotas ? 0 : -ENOMEM;
         for (size_t i = 0; r == 0 && i < settings->n_clients; i++)
-                credentials_init(&broker->credentials[i]);
+                r = application_new(&broker->applications[i], &broker->issuers,
+                                    &settings->clients[i], i);
         if (r == 0)
                 r = cache_init(&broker->cache, settings->max_entries, settings->max_memory_bytes);
         if (r == 0)
@@ -63,8 +67,6 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         if (r == 0)
                 r = flights_init(&broker->flights, settings->max_flights, settings->max_waiters,
                                  settings->max_waiters_per_flight);
-        if (r == 0)
-                r = issuers_init(&broker->issuers, settings);
         if (r == 0)
                 r = timerheap_init(&broker->deadlines, (uint32_t)settings->max_waiters);
         if (r == 0)
@@ -77,11 +79,17 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         return 0;
 }
 
-static void free_flights(struct broker *broker, struct list *list)
+/* Every flight, wherever it is, and its place with it. */
+static void free_flights(struct broker *broker)
 {
-        list_for_each_safe (link, list) {
-                list_unlink(link);
-                flight_free(&broker->flights, list_entry(link, struct flight, link));
+        list_for_each (link, &broker->issuers.all)
+                list_entry(link, struct issuer, link)->n_in_flight = 0;
+        list_for_each_safe (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                list_unlink(&flight->link);
+                flight->application->n_flights--;
+                flight_free(&broker->flights, flight);
         }
 }
 
@@ -90,19 +98,12 @@ void broker_free(struct broker *broker)
         if (!broker)
                 return;
         assert(list_empty(&broker->replies));
-        free_flights(broker, &broker->starts);
-        free_flights(broker, &broker->running);
-        free_flights(broker, &broker->paused);
-        free_flights(broker, &broker->cancels);
-        for (size_t i = 0; i < broker->issuers.n; i++) {
-                free_flights(broker, &broker->issuers.all[i].queue);
-                free_flights(broker, &broker->issuers.all[i].refreshes);
-        }
-        for (size_t i = 0; broker->credentials && i < broker->settings->n_clients; i++) {
-                if (broker->credentials[i].parked.next)
-                        free_flights(broker, &broker->credentials[i].parked);
-                credentials_deinit(&broker->credentials[i]);
-        }
+        if (broker->flights.buckets)
+                free_flights(broker);
+        for (size_t i = 0; broker->applications && i < broker->settings->n_clients; i++)
+                application_free(broker->applications[i], &broker->issuers);
+        list_for_each_safe (link, &broker->retired)
+                application_free(list_entry(link, struct application, link), &broker->issuers);
 
         timerheap_deinit(&broker->pauses);
         timerheap_deinit(&broker->deadlines);
@@ -111,7 +112,7 @@ void broker_free(struct broker *broker)
         memory_deinit(&broker->memory);
         cache_deinit(&broker->cache);
         free(broker->quotas);
-        free(broker->credentials);
+        free(broker->applications);
         secret_wipe(broker->hash_key, sizeof(broker->hash_key));
         free(broker);
 }
@@ -139,18 +140,12 @@ enum freshness broker_freshness(const struct broker *broker, const struct token 
         return freshness_of(token, &limits, broker->due_since_ms, now_ms);
 }
 
-struct issuer *broker_issuer_of(struct broker *broker, size_t client, enum audience audience)
+struct application *broker_application_of(const struct broker *broker, uint64_t identity)
 {
-        return broker->issuers.of_client[client * _AUDIENCE_N + audience];
-}
-
-size_t broker_client_of(const struct broker *broker, uint64_t identity)
-{
-        size_t i = 0;
-
-        while (broker->settings->clients[i].identity != identity)
-                i++;
-        return i;
+        for (size_t i = 0; i < broker->settings->n_clients; i++)
+                if (broker->settings->clients[i].identity == identity)
+                        return broker->applications[i];
+        return NULL;
 }
 
 void broker_reply_token(struct broker *broker, struct reply *reply, struct token *token,
@@ -303,9 +298,8 @@ static enum reason remembered_failure(struct broker *broker, const struct questi
 static enum reason judge_issuer(struct broker *broker, const struct question *question,
                                 uint64_t *ret_left_ms)
 {
-        struct credentials *credentials = &broker->credentials[question->client];
-        struct breaker *breaker =
-                &broker_issuer_of(broker, question->client, question->audience)->breaker;
+        struct credentials *credentials = &question->application->credentials;
+        struct breaker *breaker = &question->issuer->breaker;
 
         if (broker->draining)
                 return REASON_SHUTTING_DOWN;
@@ -362,7 +356,7 @@ static void set_deadline(struct broker *broker, const struct question *question,
 static void join(struct broker *broker, struct flight *flight, const struct question *question,
                  struct waiter *waiter, const struct reply *so_far, bool collapsed)
 {
-        struct issuer *issuer = broker_issuer_of(broker, flight->client, flight->audience);
+        struct issuer *issuer = flight->issuer;
 
         *waiter = (struct waiter){
                 .reply = *so_far,
@@ -424,7 +418,7 @@ static int begin(struct broker *broker, const struct question *question, struct 
                 backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
                                MEMORY_REJECTION_MAX_MS, question->now_ms);
         }
-        r = broker_begin_flight(ret, broker, question->key, question->client, question->audience,
+        r = broker_begin_flight(ret, broker, question->key, question->application, question->issuer,
                                 question->peer, question->now_ms);
         if (r)
                 return error_trace(r);
@@ -477,7 +471,7 @@ static void answer_from_memory(struct broker *broker, const struct question *que
         broker->counters.hits++;
         question->entry->used = true;
         if (question->freshness == FRESHNESS_DUE)
-                broker_refresh(broker, question->key, question->client, question->audience,
+                broker_refresh(broker, question->key, question->application, question->issuer,
                                question->now_ms);
 }
 
@@ -495,6 +489,7 @@ int broker_judge_request(struct broker *broker, struct question *question,
                 client = &broker->settings->clients[index];
                 question->client = index;
                 question->client_settings = client;
+                question->application = broker->applications[index];
         }
         /* Whoever has no rule is not told which clients there are. */
         if (r || unknown)
@@ -505,8 +500,8 @@ int broker_judge_request(struct broker *broker, struct question *question,
                 r = policy_check_subject(question->rule, request->subject_kind, request->subject);
         if (r)
                 return r;
-        question->audience = grant_audience(request->subject_kind);
-        if (!client->token_url[question->audience])
+        question->issuer = question->application->issuers[grant_audience(request->subject_kind)];
+        if (!question->issuer)
                 return REASON_NO_TOKEN_URL;
         if (request->scope.size > 0)
                 question->scope = request->scope;

@@ -85,7 +85,7 @@ enum note_kind {
 
 struct note {
         enum note_kind kind;
-        const char *client; /* name */
+        const char *client; /* name; borrowed until broker_reconfigure(), like: */
         const char *url;
         enum reason reason;
         uint64_t for_ms;
@@ -105,8 +105,8 @@ struct command {
         struct flight *flight; /* FETCH, CANCEL: the name of the fetch */
         bool waited;           /* FETCH: it had to queue, and its callers may have hung up */
         size_t client_index;   /* FETCH, READ_SECRETS: into settings.clients */
-        const char *url;       /* FETCH: borrowed from the settings */
-        const char *client;    /* FETCH: the client application's name, for messages */
+        const char *url;       /* FETCH: borrowed until the next call of the broker's */
+        const char *client;    /* FETCH: the same; the application's name, for messages */
         struct secret form;    /* FETCH: the body, handed over */
         struct waiter *waiter; /* REPLY */
         struct purge *purge;   /* PURGED */
@@ -137,6 +137,16 @@ const struct policy *broker_policy(const struct broker *broker);
  * kept for the rule of the same name and rate. `policy` is borrowed; the one before may be named in
  * replies that were handed out. 0 or -ENOMEM, and nothing has changed. */
 int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms);
+
+/*
+ * Another configuration from now on, rules included (see broker_set_policy()). A client whose
+ * identity was there before keeps what is known of it; of the others nothing is kept, and requests
+ * of theirs that are under way end as those of a purged grant do. The secrets of new clients are to
+ * be set next. Both are borrowed. Those before are named by the replies of callers who asked under
+ * them, until those are written, and by nothing else. 0 or -ENOMEM, and nothing has changed.
+ */
+int broker_reconfigure(struct broker *broker, const struct settings *settings,
+                       const struct policy *policy, uint64_t now_ms);
 
 /*
  * Asks for a token on behalf of the request's subject. 0: *ret says the answer, a token or a
@@ -178,6 +188,7 @@ void broker_abort(struct broker *broker, uint64_t now_ms);
 
 /* Which entries are meant: those that match all that is said. */
 struct filter {
+        bool retired; /* those of clients that are not configured any more; nothing else counts */
         bool by_client;
         uint64_t identity;  /* of the client application */
         const char *client; /* its name, for messages; borrowed */

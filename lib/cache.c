@@ -163,14 +163,47 @@ static void evict(struct cache *cache, const struct cache_entry *spared)
 static void make_room(struct cache *cache, size_t n_entries, uint64_t memory_bytes,
                       const struct cache_entry *spared)
 {
-        while (cache->n_entries + n_entries > cache->max_entries) {
+        int n = 0; /* what is over caps that were lowered goes by cache_trim(), not in one go */
+
+        while (cache->n_entries + n_entries > cache->max_entries && n++ < CACHE_MAKE_ROOM_MAX) {
                 cache->counters.evicted_entries++;
                 evict(cache, spared);
         }
-        while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes) {
+        while (cache->memory_bytes + memory_bytes > cache->max_memory_bytes &&
+               n++ < CACHE_MAKE_ROOM_MAX) {
                 cache->counters.evicted_memory++;
                 evict(cache, spared);
         }
+}
+
+int cache_set_limits(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes)
+{
+        int r;
+
+        r = timerheap_grow(&cache->timers, (uint32_t)max_entries);
+        if (r)
+                return error_trace(r);
+        cache->max_entries = max_entries;
+        cache->max_memory_bytes = max_memory_bytes;
+        return 0;
+}
+
+static bool is_over(const struct cache *cache)
+{
+        return cache->n_entries > cache->max_entries ||
+               cache->memory_bytes > cache->max_memory_bytes;
+}
+
+bool cache_trim(struct cache *cache, size_t n)
+{
+        for (; n > 0 && is_over(cache); n--) {
+                if (cache->n_entries > cache->max_entries)
+                        cache->counters.evicted_entries++;
+                else
+                        cache->counters.evicted_memory++;
+                evict(cache, NULL);
+        }
+        return is_over(cache);
 }
 
 static void replace(struct cache *cache, struct cache_entry *entry, struct token *token)

@@ -21,6 +21,10 @@
 /* How many entries one eviction looks at before it evicts where it stands. */
 #define CACHE_HAND_MAX 64
 
+/* How many entries make room for one at most: more than the largest one needs, where caps were not
+ * lowered. */
+#define CACHE_MAKE_ROOM_MAX 256
+
 struct cache_entry {
         struct cache_entry *next; /* in its bucket */
         struct list link;         /* cache::queue */
@@ -70,6 +74,13 @@ enum cache_event {
 
 /* 0 or -ENOMEM. */
 int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes);
+
+/* Other caps from now on; the number of buckets stays, so that chains may get longer. What is too
+ * much goes by cache_trim(). 0 or -ENOMEM, and nothing has changed. */
+int cache_set_limits(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes);
+
+/* Evicts what is over the caps, `n` entries at most. Whether there is more. */
+bool cache_trim(struct cache *cache, size_t n);
 
 /* Wipes every token that nobody else holds. */
 void cache_deinit(struct cache *cache);

@@ -48,6 +48,16 @@ void flights_deinit(struct flights *flights)
         *flights = (struct flights){};
 }
 
+void flights_set_limits(struct flights *flights, size_t max_flights, size_t max_waiters,
+                        size_t max_waiters_per_flight)
+{
+        flights->max_flights = max_flights;
+        flights->max_waiters = max_waiters;
+        flights->max_waiters_per_flight = max_waiters_per_flight;
+        shares_set_limit(&flights->flight_shares, max_flights);
+        shares_set_limit(&flights->waiter_shares, max_waiters);
+}
+
 struct flight *flights_find(struct flights *flights, struct grant_key key)
 {
         struct flight *flight = flights->buckets[key.hash & flights->mask];
@@ -100,8 +110,7 @@ bool flights_admit_refresh(const struct flights *flights)
         return flights->n_flights < flights->max_flights - flights->max_flights / 4;
 }
 
-int flight_new(struct flight **ret, struct flights *flights, struct grant_key key, size_t client,
-               enum audience audience)
+int flight_new(struct flight **ret, struct flights *flights, struct grant_key key)
 {
         struct flight **bucket = &flights->buckets[key.hash & flights->mask];
         struct flight *flight;
@@ -117,8 +126,6 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
                 .place_link = LIST_INIT(flight->place_link),
                 .waiters = LIST_INIT(flight->waiters),
                 .state = FLIGHT_QUEUED,
-                .client = client,
-                .audience = audience,
                 .key = {.hash = key.hash, .size = key.size, .bytes = flight->key_bytes},
         };
         memcpy(flight->key_bytes, key.bytes, key.size);

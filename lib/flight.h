@@ -19,7 +19,9 @@
 #include "share.h"
 #include "timerheap.h"
 
+struct application;
 struct flight;
+struct issuer;
 
 /* One caller's place in a flight. Zero it before use; it must not move or go while it waits. */
 struct waiter {
@@ -64,13 +66,13 @@ struct flight {
         uint64_t queued_at_ms;
         uint64_t latest_ms; /* when the last of its callers gives up */
         unsigned int retries;
-        enum reason failure;    /* of the last try */
-        uint64_t secret_id;     /* which secret it was sent with (see credentials.h) */
-        unsigned int n_secrets; /* how many secrets it was tried with */
-        struct timer pause;     /* broker::pauses */
-        size_t client;          /* index into settings.clients */
-        enum audience audience;
-        struct grant_key key; /* of the bytes below */
+        enum reason failure;             /* of the last try */
+        uint64_t secret_id;              /* which secret it was sent with (see credentials.h) */
+        unsigned int n_secrets;          /* how many secrets it was tried with */
+        struct timer pause;              /* broker::pauses */
+        struct application *application; /* borrowed, and kept by it, like: */
+        struct issuer *issuer;           /* where the token is fetched */
+        struct grant_key key;            /* of the bytes below */
         uint8_t key_bytes[];
 };
 
@@ -99,6 +101,10 @@ struct flights {
 int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters,
                  size_t max_waiters_per_flight);
 
+/* Other limits from now on; who is in stays in. */
+void flights_set_limits(struct flights *flights, size_t max_flights, size_t max_waiters,
+                        size_t max_waiters_per_flight);
+
 /* No flight may be left. */
 void flights_deinit(struct flights *flights);
 
@@ -120,8 +126,7 @@ void flights_dismiss(struct flights *flights, const struct flight *flight, uid_t
 bool flights_admit_refresh(const struct flights *flights);
 
 /* A new flight, in the table, for which there is a place. 0 or -ENOMEM. */
-int flight_new(struct flight **ret, struct flights *flights, struct grant_key key, size_t client,
-               enum audience audience);
+int flight_new(struct flight **ret, struct flights *flights, struct grant_key key);
 
 /* Takes the flight out of the table and frees it. It has no waiters and is in no list. */
 void flight_free(struct flights *flights, struct flight *flight);

@@ -26,56 +26,67 @@
 
 #define ROOT_UID 0
 
-int issuers_init(struct issuers *issuers, const struct settings *settings)
+void issuers_init(struct issuers *issuers, const struct settings *settings)
 {
-        const size_t n_urls = settings->n_clients * _AUDIENCE_N;
-
-        *issuers = (struct issuers){.max_in_flight = settings->max_in_flight_total};
+        *issuers = (struct issuers){
+                .max_in_flight = settings->max_in_flight_total,
+                .max_in_flight_each = settings->max_in_flight,
+        };
+        list_init(&issuers->all);
         list_init(&issuers->ready);
         list_init(&issuers->refresh_ready);
-        issuers->all = calloc(n_urls, sizeof(*issuers->all));
-        issuers->of_client = calloc(n_urls, sizeof(struct issuer *));
-        if (!issuers->all || !issuers->of_client) {
-                issuers_deinit(issuers);
-                return error_trace(-ENOMEM);
-        }
-
-        for (size_t i = 0; i < n_urls; i++) {
-                const char *url = settings->clients[i / _AUDIENCE_N].token_url[i % _AUDIENCE_N];
-                struct issuer *issuer = url ? issuers_find(issuers, url) : NULL;
-
-                issuers->of_client[i] = issuer;
-                if (!url || issuer)
-                        continue;
-                issuer = &issuers->all[issuers->n++];
-                issuers->of_client[i] = issuer;
-                *issuer = (struct issuer){
-                        .url = url,
-                        .queue = LIST_INIT(issuer->queue),
-                        .refreshes = LIST_INIT(issuer->refreshes),
-                        .placed = LIST_INIT(issuer->placed),
-                        .turn = LIST_INIT(issuer->turn),
-                        .refresh_turn = LIST_INIT(issuer->refresh_turn),
-                        .round = 1,
-                        .max_in_flight = settings->max_in_flight,
-                };
-        }
-        return 0;
 }
 
 void issuers_deinit(struct issuers *issuers)
 {
-        free(issuers->of_client);
-        free(issuers->all);
+        assert(!issuers->all.next || list_empty(&issuers->all));
         *issuers = (struct issuers){};
 }
 
-struct issuer *issuers_find(struct issuers *issuers, const char *url)
+struct issuer *issuers_find(const struct issuers *issuers, const char *url)
 {
-        for (size_t i = 0; i < issuers->n; i++)
-                if (issuers->all[i].url && strcmp(issuers->all[i].url, url) == 0)
-                        return &issuers->all[i];
+        list_for_each (link, &issuers->all) {
+                struct issuer *issuer = list_entry(link, struct issuer, link);
+
+                if (strcmp(issuer->url, url) == 0)
+                        return issuer;
+        }
         return NULL;
+}
+
+int issuer_ref(struct issuer **ret, struct issuers *issuers, const char *url)
+{
+        struct issuer *issuer = issuers_find(issuers, url);
+
+        if (!issuer) {
+                issuer = calloc(1, sizeof(*issuer) + strlen(url) + 1);
+                if (!issuer)
+                        return error_trace(-ENOMEM);
+                strcpy(issuer->url, url);
+                list_init(&issuer->queue);
+                list_init(&issuer->refreshes);
+                list_init(&issuer->placed);
+                list_init(&issuer->turn);
+                list_init(&issuer->refresh_turn);
+                issuer->round = 1;
+                issuer->max_in_flight = issuers->max_in_flight_each;
+                list_push_back(&issuers->all, &issuer->link);
+        }
+        issuer->n_refs++;
+        *ret = issuer;
+        return 0;
+}
+
+void issuer_unref(struct issuers *issuers, struct issuer *issuer)
+{
+        if (--issuer->n_refs > 0)
+                return;
+        assert(list_empty(&issuer->queue) && list_empty(&issuer->refreshes) &&
+               issuer->n_in_flight == 0);
+        list_unlink(&issuer->turn);
+        list_unlink(&issuer->refresh_turn);
+        list_unlink(&issuer->link);
+        free(issuer);
 }
 
 static struct flight *flight_of(struct list *link)
@@ -262,17 +273,35 @@ void issuer_finish(struct issuers *issuers, struct issuer *issuer, uint64_t now_
 
 void issuers_tick(struct issuers *issuers, uint64_t now_ms)
 {
-        for (size_t i = 0; i < issuers->n; i++)
-                if (issuers->all[i].breaker.state != BREAKER_CLOSED)
-                        settle(issuers, &issuers->all[i], now_ms);
+        list_for_each (link, &issuers->all) {
+                struct issuer *issuer = list_entry(link, struct issuer, link);
+
+                if (issuer->breaker.state != BREAKER_CLOSED)
+                        settle(issuers, issuer, now_ms);
+        }
 }
 
 uint64_t issuers_next_tick_ms(const struct issuers *issuers)
 {
         uint64_t next_ms = UINT64_MAX;
 
-        for (size_t i = 0; i < issuers->n; i++)
-                if (breaker_next_ms(&issuers->all[i].breaker) < next_ms)
-                        next_ms = breaker_next_ms(&issuers->all[i].breaker);
+        list_for_each (link, &issuers->all) {
+                const struct issuer *issuer = list_entry(link, struct issuer, link);
+
+                if (breaker_next_ms(&issuer->breaker) < next_ms)
+                        next_ms = breaker_next_ms(&issuer->breaker);
+        }
         return next_ms;
+}
+
+void issuers_set_limits(struct issuers *issuers, const struct settings *settings, uint64_t now_ms)
+{
+        issuers->max_in_flight = settings->max_in_flight_total;
+        issuers->max_in_flight_each = settings->max_in_flight;
+        list_for_each (link, &issuers->all) {
+                struct issuer *issuer = list_entry(link, struct issuer, link);
+
+                issuer->max_in_flight = settings->max_in_flight;
+                settle(issuers, issuer, now_ms);
+        }
 }

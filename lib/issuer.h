@@ -18,7 +18,8 @@
 #define ISSUER_TURNS 64
 
 struct issuer {
-        const char *url;               /* borrowed from the settings */
+        struct list link;              /* issuers::all */
+        size_t n_refs;                 /* of applications */
         struct list queue;             /* flights of callers, in the order of service */
         struct list refreshes;         /* flights that nobody waits for */
         struct list turn;              /* issuers::ready */
@@ -29,25 +30,35 @@ struct issuer {
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;
+        char url[];
 };
 
 /* All of them, taking turns for the places there are in all. */
 struct issuers {
-        struct issuer *all;        /* owned */
-        struct issuer **of_client; /* owned; by client * _AUDIENCE_N + audience; NULL: no URL */
-        size_t n;
+        struct list all;
+        size_t max_in_flight_each;
         struct list ready;         /* issuers that could start a caller's flight */
         struct list refresh_ready; /* issuers that could start a refresh */
         size_t n_in_flight;
         size_t max_in_flight;
 };
 
-/* One issuer for each distinct token URL in the settings, which are borrowed. 0 or -ENOMEM. */
-int issuers_init(struct issuers *issuers, const struct settings *settings);
+void issuers_init(struct issuers *issuers, const struct settings *settings);
+
+/* No issuer is left. */
 void issuers_deinit(struct issuers *issuers);
 
-/* The issuer for a token URL of the settings; never NULL for one of them. */
-struct issuer *issuers_find(struct issuers *issuers, const char *url);
+/* Other limits, from now on. */
+void issuers_set_limits(struct issuers *issuers, const struct settings *settings, uint64_t now_ms);
+
+/* The issuer for a token URL, or NULL. */
+struct issuer *issuers_find(const struct issuers *issuers, const char *url);
+
+/* The issuer for a token URL, made if need be. 0 or -ENOMEM. */
+int issuer_ref(struct issuer **ret, struct issuers *issuers, const char *url);
+
+/* It goes with the last reference; no flight is in its queues then, nor under way. */
+void issuer_unref(struct issuers *issuers, struct issuer *issuer);
 
 /* Queues a flight, by flight->refresh among the callers', where the next turn of its turn_uid is,
  * or behind them. */

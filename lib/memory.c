@@ -68,6 +68,11 @@ static bool is_old(const struct memory_record *record, uint64_t now_ms)
         return now_ms - record->touched_at_ms >= MEMORY_KEEP_MS;
 }
 
+void memory_set_limit(struct memory *memory, size_t max)
+{
+        memory->max = max;
+}
+
 void memory_deinit(struct memory *memory)
 {
         if (!memory->buckets)
@@ -93,7 +98,8 @@ static void make_room(struct memory *memory, uint64_t now_ms)
                         break;
                 drop_oldest(memory);
         }
-        if (memory->n >= memory->max) {
+        /* Two at a time, so that a cap that was lowered is reached. */
+        for (int i = 0; i < 2 && memory->n >= memory->max; i++) {
                 memory->evicted++;
                 drop_oldest(memory);
         }

@@ -56,6 +56,9 @@ struct memory {
 
 /* 0 or -ENOMEM. */
 int memory_init(struct memory *memory, size_t max);
+
+/* Another cap from now on; what is too much goes one by one as records come. */
+void memory_set_limit(struct memory *memory, size_t max);
 void memory_deinit(struct memory *memory);
 
 /* What is remembered of the grant, or NULL. Borrowed until the next call. */

@@ -135,6 +135,8 @@
           "This uid has a quarter of all connections; close some, or try again later.")            \
         X(AUDIT_FULL, "audit_full", 503, "temporarily_unavailable", 1,                             \
           "No token goes out that cannot be recorded, and the queue of records is full.")          \
+        X(CLIENT_CHANGED, "client_changed", 503, "temporarily_unavailable", 1,                     \
+          "The client application was configured anew while the request waited; try again.")       \
         X(PURGES_FULL, "purges_full", 503, "temporarily_unavailable", 1,                           \
           "Too many purges are under way; try again later.")                                       \
         X(REQUEST_TIMEOUT, "request_timeout", 504, "temporarily_unavailable", 0,                   \

@@ -19,9 +19,15 @@ struct share {
         size_t n;
 };
 
+void shares_set_limit(struct shares *shares, size_t limit)
+{
+        shares->max_each = limit < 4 ? 1 : limit / 4;
+}
+
 int shares_init(struct shares *shares, size_t limit)
 {
-        *shares = (struct shares){.mask = BUCKETS - 1, .max_each = limit < 4 ? 1 : limit / 4};
+        *shares = (struct shares){.mask = BUCKETS - 1};
+        shares_set_limit(shares, limit);
         shares->buckets = calloc(BUCKETS, sizeof(struct share *));
         return shares->buckets ? 0 : error_trace(-ENOMEM);
 }

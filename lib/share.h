@@ -28,6 +28,9 @@ enum {
 /* For something of which there are `limit`. 0 or -ENOMEM. */
 int shares_init(struct shares *shares, size_t limit);
 
+/* Of which there are `limit` from now on; who holds more keeps it. */
+void shares_set_limit(struct shares *shares, size_t limit);
+
 /* Whatever is still held is forgotten. */
 void shares_deinit(struct shares *shares);
 

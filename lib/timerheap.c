@@ -21,6 +21,20 @@ int timerheap_init(struct timerheap *heap, uint32_t capacity)
         return 0;
 }
 
+int timerheap_grow(struct timerheap *heap, uint32_t capacity)
+{
+        struct timerheap_slot *slots;
+
+        if (capacity <= heap->capacity)
+                return 0;
+        slots = reallocarray(heap->slots, (size_t)capacity + 1, sizeof(*slots));
+        if (!slots)
+                return error_trace(-ENOMEM);
+        heap->slots = slots;
+        heap->capacity = capacity;
+        return 0;
+}
+
 void timerheap_deinit(struct timerheap *heap)
 {
         free(heap->slots);

@@ -35,6 +35,9 @@ enum {
 int timerheap_init(struct timerheap *heap, uint32_t capacity);
 void timerheap_deinit(struct timerheap *heap);
 
+/* Makes room for at least so many. 0 or -ENOMEM, and nothing has changed. */
+int timerheap_grow(struct timerheap *heap, uint32_t capacity);
+
 /* Sets `timer`, or moves it where it is set already. 0 or TIMERHEAP_E_FULL. */
 int timerheap_set(struct timerheap *heap, struct timer *timer, uint64_t at_ms);
 

@@ -27,6 +27,10 @@ struct caller {
         char form[2048];
         struct subject_matter matter; /* what a token for this caller must be for */
         uint64_t asked_at_ms;
+        uint64_t timeout_ms; /* how long it may be kept waiting */
+        uint64_t identity;   /* of the client that it asked for, */
+        uint64_t url_hash;   /* and of the URL that its token must come from */
+        struct given *given; /* what held when it asked (see world.c) */
         bool waits;
         bool hung_up;
         bool rejects;

@@ -49,7 +49,7 @@ struct subject_matter {
 struct fetch {
         struct list link; /* world::fetches */
         struct flight *flight;
-        const char *url;
+        char url[64];
         struct secret form; /* what `matter` and `client_secret` borrow from */
         struct subject_matter matter;
         struct text client_secret;

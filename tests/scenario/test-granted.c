@@ -106,7 +106,7 @@ static void any_spelling_of_what_was_asked_for_is_not_too_much(void **state)
                 assert_false(command.waiter->reply.token->exceeds);
                 token_unref(command.waiter->reply.token);
                 assert_false(broker_next(world.broker, world.now_ms, &command));
-                broker_free(world.broker);
+                world_drop(&world);
         }
 }
 

@@ -228,7 +228,7 @@ static void a_broker_freed_with_fetches_in_the_air_leaves_nothing_behind(void **
         }
         world_advance(&world, 20 * SECONDS); /* nobody waits, all fetches run on */
         assert_int_equal(world.n_fetches, 20);
-        broker_free(world.broker);
+        world_drop(&world);
         while ((link = list_first(&world.fetches))) {
                 list_unlink(link);
                 secret_deinit(&list_entry(link, struct fetch, link)->form);
@@ -247,7 +247,7 @@ a_broker_aborted_and_freed_without_taking_its_cancels_leaves_nothing_behind(void
         world_ask_user(&world, &caller, "anna");
         world_advance(&world, 20 * SECONDS);
         broker_abort(world.broker, world.now_ms);
-        broker_free(world.broker);
+        world_drop(&world);
         secret_deinit(&world_oldest(&world)->form);
         broker_free(NULL);
 }

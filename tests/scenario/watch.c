@@ -82,8 +82,10 @@ static void watch_reserve(const struct issuer *issuer)
         }
 }
 
-static void watch_issuer(const struct broker *broker, const struct issuer *issuer, uint64_t now_ms)
+static void watch_issuer(const struct world *world, const struct issuer *issuer)
 {
+        const struct broker *broker = world->broker;
+        const uint64_t now_ms = world->now_ms;
         struct breaker breaker = issuer->breaker; /* a copy, since looking may move it on */
         const enum breaker_state state = breaker_state(&breaker, now_ms);
         const bool place = broker->issuers.n_in_flight < broker->issuers.max_in_flight &&
@@ -91,7 +93,8 @@ static void watch_issuer(const struct broker *broker, const struct issuer *issue
         /* What the clock brings has come when the next tick has been. */
         const bool settled = broker_next_tick_ms(broker) > now_ms;
 
-        assert_true(issuer->n_in_flight <= issuer->max_in_flight);
+        assert_int_equal(issuer->max_in_flight, world->settings.max_in_flight);
+        assert_true(issuer->n_in_flight <= issuer->max_in_flight || world->lowered);
         if (place && settled && breaker_may_start(&breaker, now_ms)) {
                 watch_reserve(issuer);
                 if (state == BREAKER_CLOSED &&
@@ -125,18 +128,19 @@ static void count_holder(struct holders *holders, uid_t uid)
         holders->all[i].n++;
 }
 
-static void watch_shares(const struct shares *shares, const struct holders *holders, size_t limit)
+static void watch_shares(const struct shares *shares, const struct holders *holders, size_t limit,
+                         bool lowered)
 {
         assert_int_equal(shares->n_uids, holders->n);
         for (size_t i = 0; i < holders->n; i++) {
                 assert_int_equal(shares_held(shares, holders->all[i].uid), holders->all[i].n);
-                assert_true(holders->all[i].n <= (limit < 4 ? 1 : limit / 4));
+                assert_true(holders->all[i].n <= (limit < 4 ? 1 : limit / 4) || lowered);
         }
 }
 
 /* All flights, whatever their state: each is in the table or detached, and what it takes of the
  * shares is what was given. */
-static void watch_flights(struct flights *flights)
+static void watch_flights(struct flights *flights, bool lowered)
 {
         struct holders owners = {}, waiters = {};
         size_t n = 0, n_in_table = 0;
@@ -157,8 +161,8 @@ static void watch_flights(struct flights *flights)
                 for (const struct flight *it = flights->buckets[i]; it; it = it->next)
                         n_in_table--;
         assert_int_equal(n_in_table, 0);
-        watch_shares(&flights->flight_shares, &owners, flights->max_flights);
-        watch_shares(&flights->waiter_shares, &waiters, flights->max_waiters);
+        watch_shares(&flights->flight_shares, &owners, flights->max_flights, lowered);
+        watch_shares(&flights->waiter_shares, &waiters, flights->max_waiters, lowered);
 }
 
 static void watch_rounds(const struct issuer *issuer)
@@ -173,25 +177,99 @@ static void watch_rounds(const struct issuer *issuer)
         }
 }
 
+static size_t flights_of(const struct broker *broker, const struct application *application)
+{
+        size_t n = 0;
+
+        list_for_each (link, &broker->flights.all)
+                n += list_entry(link, struct flight, all_link)->application == application;
+        return n;
+}
+
+/* Refers to an issuer: how many of its audiences are fetched there. */
+static size_t references(const struct application *application, const struct issuer *issuer)
+{
+        size_t n = 0;
+
+        for (int i = 0; i < _AUDIENCE_N; i++)
+                n += application->issuers[i] == issuer;
+        return n;
+}
+
+static void watch_application(const struct broker *broker, const struct application *application,
+                              const struct client_settings *settings)
+{
+        assert_int_equal(flights_of(broker, application), application->n_flights);
+        assert_ptr_equal(application->settings, settings);
+        assert_int_equal(application->retired, !settings);
+        for (int i = 0; settings && i < _AUDIENCE_N; i++) {
+                assert_int_equal(!settings->token_url[i], !application->issuers[i]);
+                if (settings->token_url[i])
+                        assert_string_equal(settings->token_url[i], application->issuers[i]->url);
+        }
+}
+
+/* What is configured is there; what is not is there for the sake of fetches under way, of which
+ * nothing will be kept. Every issuer is somebody's. */
+static void watch_applications(const struct broker *broker)
+{
+        size_t n_flights = 0;
+
+        for (size_t i = 0; i < broker->settings->n_clients; i++) {
+                assert_int_equal(broker->applications[i]->index, i);
+                watch_application(broker, broker->applications[i], &broker->settings->clients[i]);
+                n_flights += broker->applications[i]->n_flights;
+        }
+        list_for_each (link, &broker->retired) {
+                const struct application *application = list_entry(link, struct application, link);
+
+                watch_application(broker, application, NULL);
+                assert_true(application->n_flights > 0);
+                n_flights += application->n_flights;
+        }
+        assert_int_equal(n_flights, broker->flights.n_flights);
+        list_for_each (link, &broker->flights.all) {
+                const struct flight *flight = list_entry(link, struct flight, all_link);
+
+                assert_true(references(flight->application, flight->issuer) > 0);
+                if (flight->application->retired)
+                        assert_true(flight->detached && flight->state == FLIGHT_RUNNING);
+        }
+        list_for_each (link, &broker->issuers.all) {
+                const struct issuer *issuer = list_entry(link, struct issuer, link);
+                size_t n = 0;
+
+                for (size_t i = 0; i < broker->settings->n_clients; i++)
+                        n += references(broker->applications[i], issuer);
+                list_for_each (it, &broker->retired)
+                        n += references(list_entry(it, struct application, link), issuer);
+                assert_int_equal(n, issuer->n_refs);
+                assert_ptr_equal(issuers_find(&broker->issuers, issuer->url), issuer);
+        }
+}
+
 static void watch_broker(const struct world *world)
 {
         const struct broker *broker = world->broker;
         struct tally tally = {};
         size_t n_in_flight = 0, n_running;
 
-        for (size_t i = 0; i < broker->issuers.n; i++) {
-                const struct issuer *issuer = &broker->issuers.all[i];
+        list_for_each (link, &broker->issuers.all) {
+                const struct issuer *issuer = list_entry(link, struct issuer, link);
 
                 (void)watch_list(&issuer->queue, FLIGHT_QUEUED, &tally);
                 (void)watch_list(&issuer->refreshes, FLIGHT_QUEUED, &tally);
-                watch_issuer(broker, issuer, world->now_ms);
+                watch_issuer(world, issuer);
                 watch_rounds(issuer);
                 n_in_flight += issuer->n_in_flight;
         }
-        for (size_t i = 0; i < WORLD_CLIENTS; i++) {
-                if (watch_list(&broker->credentials[i].parked, FLIGHT_PARKED, &tally) > 0)
-                        assert_true(broker->credentials[i].reading);
+        for (size_t i = 0; i < broker->settings->n_clients; i++) {
+                const struct credentials *credentials = &broker->applications[i]->credentials;
+
+                if (watch_list(&credentials->parked, FLIGHT_PARKED, &tally) > 0)
+                        assert_true(credentials->reading);
         }
+        watch_applications(broker);
         assert_int_equal(watch_list(&broker->paused, FLIGHT_PAUSED, &tally), broker->pauses.n);
         n_running = watch_list(&broker->running, FLIGHT_RUNNING, &tally);
         assert_int_equal(n_running, n_in_flight);
@@ -200,12 +278,25 @@ static void watch_broker(const struct world *world)
         assert_true(list_empty(&broker->starts));
         assert_true(list_empty(&broker->cancels));
         assert_true(list_empty(&broker->replies));
-        watch_flights((struct flights *)&broker->flights); /* only looked at */
+        watch_flights((struct flights *)&broker->flights, world->lowered); /* only looked at */
         assert_true(list_empty(&broker->purged));
         assert_int_equal(broker->n_purges, world->n_purging);
         assert_int_equal(tally.n_flights, broker->flights.n_flights);
         assert_int_equal(tally.n_waiters, broker->flights.n_waiters);
         assert_int_equal(tally.n_waiters, broker->deadlines.n);
+}
+
+/* What was over a limit when that was lowered gets less, and no more. */
+static void watch_limit(uint64_t *peak, uint64_t n, uint64_t limit)
+{
+        if (n > limit)
+                assert_true(n <= *peak);
+        *peak = n > limit ? n : limit;
+}
+
+bool world_sweeps(const struct world *world)
+{
+        return !list_empty(&world->broker->sweep.link);
 }
 
 void world_check(struct world *world)
@@ -231,12 +322,13 @@ void world_check(struct world *world)
                                             c.cache.evicted_entries - c.cache.evicted_memory);
         assert_true((c.entries == 0) == (c.memory_bytes == 0));
 
-        assert_true(c.waiters <= s->max_waiters);
-        assert_true(c.flights <= s->max_flights);
-        assert_true(c.in_flight <= s->max_in_flight_total);
-        assert_true(c.entries <= s->max_entries);
-        assert_true(c.memory_bytes <= s->max_memory_bytes);
-        assert_true(c.memories <= s->max_memories);
-        assert_int_equal(broker_is_idle(world->broker), c.flights == 0 && world->n_purging == 0);
+        watch_limit(&world->peak.waiters, c.waiters, s->max_waiters);
+        watch_limit(&world->peak.flights, c.flights, s->max_flights);
+        watch_limit(&world->peak.in_flight, c.in_flight, s->max_in_flight_total);
+        watch_limit(&world->peak.entries, c.entries, s->max_entries);
+        watch_limit(&world->peak.memory_bytes, c.memory_bytes, s->max_memory_bytes);
+        watch_limit(&world->peak.memories, c.memories, s->max_memories);
+        assert_int_equal(broker_is_idle(world->broker),
+                         c.flights == 0 && world->n_purging == 0 && !world_sweeps(world));
         watch_broker(world);
 }

@@ -5,10 +5,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 #include <openssl/sha.h>
+
+#include "client.h"
 
 #define USER_URL     "https://issuer.example/U/token"
 #define CUSTOMER_URL "https://issuer.example/C/token"
@@ -31,12 +34,75 @@ static const struct client_settings clients[WORLD_CLIENTS] = {
                          .default_scope = DEFAULT_SCOPE},
 };
 
+/* A configuration that the broker was given; while it holds, or a caller who asked under it has not
+ * been answered. */
+struct given {
+        struct client_settings clients[WORLD_CLIENTS];
+        struct settings settings;
+        struct policy policy;
+        size_t n_users;
+};
+
 static const char *const client_secrets[WORLD_CLIENTS] = {"one&1=%", "two", "three"};
 
 static void hold_for_ever(struct world *world, struct fetch *fetch)
 {
         (void)world;
         (void)fetch;
+}
+
+static char *copy(const char *text)
+{
+        char *copied = text ? strdup(text) : NULL;
+
+        assert_int_equal(!copied, !text);
+        return copied;
+}
+
+static struct given *given_new(const struct world *world)
+{
+        struct given *given = calloc(1, sizeof(*given));
+
+        assert_non_null(given);
+        given->n_users = 1;
+        given->settings = world->settings;
+        given->settings.clients = given->clients;
+        given->policy = world->policy;
+        for (size_t i = 0; i < world->settings.n_clients; i++) {
+                struct client_settings *client = &given->clients[i];
+
+                *client = world->clients[i];
+                client->name = copy(client->name);
+                client->client_id = copy(client->client_id);
+                client->default_scope = copy(client->default_scope);
+                for (int k = 0; k < _AUDIENCE_N; k++)
+                        client->token_url[k] = copy(client->token_url[k]);
+        }
+        return given;
+}
+
+static void release(struct given *given)
+{
+        if (--given->n_users > 0)
+                return;
+        for (size_t i = 0; i < given->settings.n_clients; i++) {
+                free(given->clients[i].name);
+                free(given->clients[i].client_id);
+                free(given->clients[i].default_scope);
+                for (int k = 0; k < _AUDIENCE_N; k++)
+                        free(given->clients[i].token_url[k]);
+        }
+        free(given);
+}
+
+/* FNV-1a */
+static uint64_t hash_of(const char *text)
+{
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        while (text && *text)
+                hash = (hash ^ (unsigned char)*text++) * UINT64_C(0x100000001b3);
+        return hash;
 }
 
 void world_init(struct world *world)
@@ -77,9 +143,13 @@ void world_start(struct world *world)
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = "0123456789abcde";
 
         assert_true(world->settings.max_in_flight_total <= WORLD_FETCHES_MAX);
+        assert_true(world->settings.n_clients <= WORLD_CLIENTS);
         world->settings.clients = world->clients;
-        assert_int_equal(broker_new(&world->broker, &world->settings, &world->policy, hash_key), 0);
-        for (size_t i = 0; i < WORLD_CLIENTS; i++)
+        world->given = given_new(world);
+        assert_int_equal(broker_new(&world->broker, &world->given->settings, &world->given->policy,
+                                    hash_key),
+                         0);
+        for (size_t i = 0; i < world->settings.n_clients; i++)
                 assert_true(world_read_secrets(world, i));
         broker_tick(world->broker, world->now_ms, world_wall_ms(world));
         world_check(world);
@@ -104,8 +174,16 @@ void world_end(struct world *world)
         assert_int_equal(world->n_fetches, 0);
         assert_int_equal(world->n_purging, 0);
         assert_true(broker_is_idle(world->broker));
+        world_drop(world);
+}
+
+void world_drop(struct world *world)
+{
         broker_free(world->broker);
         world->broker = NULL;
+        world->given->n_users = 1; /* a test may have taken replies itself */
+        release(world->given);
+        world->given = NULL;
 }
 
 struct broker_counters world_counters(const struct world *world)
@@ -128,6 +206,8 @@ static void take_token(struct world *world, struct caller *caller, const struct 
         assert_int_equal(reply->expires_in_s, (caller->expires_at_ms - world->now_ms) / 1000);
         assert_true(scope_includes(reply->scope, caller->matter.scope));
         assert_true(caller->serial > 0 && caller->serial <= world->serial);
+        if (caller->serial + WORLD_MINTED > world->serial)
+                assert_int_equal(world->minted_at[caller->serial % WORLD_MINTED], caller->url_hash);
         if (caller->rejects && caller->serial == caller->rejected_serial)
                 assert_int_equal(reply->detail, REASON_REPEATED_TOKEN);
         SHA256((const unsigned char *)token->bytes, token->value_size, caller->sha256);
@@ -144,13 +224,14 @@ static void check_retry_after(const struct reply *reply)
                      reply->retry_after_s <= max_s));
 }
 
+/* WORLD_CLIENTS: there is none any more. */
 static size_t client_of(const struct world *world, struct text client_id)
 {
-        for (size_t i = 0; i < WORLD_CLIENTS; i++)
+        for (size_t i = 0; i < world->settings.n_clients; i++)
                 if (text_equal(client_id, TEXT(world->clients[i].client_id)))
                         return i;
-        fail_msg("there is no such client_id");
-        return 0;
+        assert_true(world->n_reconfigured > 0);
+        return WORLD_CLIENTS;
 }
 
 /* Rights are those of the rules of this moment, whenever it was that the caller asked. */
@@ -158,15 +239,21 @@ static void check_rights(const struct world *world, const struct caller *caller,
                          const struct reply *reply)
 {
         const struct rule *rule = NULL;
-        int r;
+        size_t client;
+        int r, gone = 0;
 
         r = policy_select(broker_policy(world->broker), &caller->peer, &caller->request.keys,
                           &rule);
-        assert_ptr_equal(reply->rule, r ? NULL : rule);
+        client = client_of(world, caller->matter.client_id);
+        if (client == WORLD_CLIENTS || world->clients[client].identity != caller->identity)
+                /* It is gone, and what the caller's words mean now decides. */
+                gone = client_select(&world->settings, &caller->request, &client);
+        assert_ptr_equal(reply->rule, r || gone ? NULL : rule);
         if (reply->reason)
                 return;
         assert_int_equal(r, 0);
-        assert_int_equal(policy_check_client(rule, client_of(world, caller->matter.client_id)), 0);
+        assert_int_equal(gone, 0);
+        assert_int_equal(policy_check_client(rule, client), 0);
         assert_int_equal(policy_check_subject(rule, caller->matter.kind, caller->matter.subject),
                          0);
         assert_int_equal(policy_check_scope(rule, caller->matter.scope), 0);
@@ -186,6 +273,10 @@ static void take_reply(struct world *world, struct caller *caller, struct reply 
         caller->retry_after_s = reply->retry_after_s;
         caller->rule = reply->rule;
         check_rights(world, caller, reply);
+        /* What a reply borrows is there until now. */
+        if (reply->client)
+                assert_true(strlen(reply->client->name) > 0);
+        assert_true(reply->asked_scope.size == 0 || reply->asked_scope.bytes[0] != 0);
         if (reply->reason == REASON_NONE) {
                 take_token(world, caller, reply);
         } else {
@@ -195,6 +286,8 @@ static void take_reply(struct world *world, struct caller *caller, struct reply 
         token_unref(reply->token);
         reply->token = NULL;
         request_deinit(&caller->request);
+        release(caller->given);
+        caller->given = NULL;
 }
 
 static void take_command_reply(struct world *world, struct waiter *waiter)
@@ -206,8 +299,7 @@ static void take_command_reply(struct world *world, struct waiter *waiter)
         caller->waits = false;
         world->n_waiting--;
         if (!world->late)
-                assert_true(world->now_ms <=
-                            caller->asked_at_ms + world->settings.request_timeout_ms);
+                assert_true(world->now_ms <= caller->asked_at_ms + caller->timeout_ms);
         take_reply(world, caller, &waiter->reply);
         /* Whoever could have had the old token all the time was not kept for long. */
         if (!world->late && caller->serial && caller->detail &&
@@ -222,6 +314,7 @@ static void check_fetch(struct world *world, const struct fetch *fetch, const ch
         const struct client_settings *client;
         size_t n_at_url = 0;
 
+        assert_true(client_of(world, fetch->matter.client_id) < WORLD_CLIENTS);
         client = &world->clients[client_of(world, fetch->matter.client_id)];
         assert_string_equal(client_name, client->name);
         assert_string_equal(
@@ -266,12 +359,13 @@ static void take_fetch(struct world *world, struct command *command)
         fetch = list_entry(link, struct fetch, link);
         *fetch = (struct fetch){
                 .flight = command->flight,
-                .url = command->url,
                 .form = command->form,
                 .sent_at_ms = world->now_ms,
                 .ends_at_ms = TIMERHEAP_NEVER,
                 .lifetime_s = 3600,
         };
+        assert_true(strlen(command->url) < sizeof(fetch->url));
+        strcpy(fetch->url, command->url);
         list_push_back(&world->fetches, &fetch->link);
         world->n_fetches++;
         script_read_form(fetch);
@@ -322,7 +416,7 @@ bool world_read_secrets(struct world *world, size_t client)
 
 static void take_read(struct world *world, size_t client)
 {
-        assert_true(client < WORLD_CLIENTS);
+        assert_true(client < world->settings.n_clients);
         assert_false(world->reading[client]);
         world->reading[client] = true;
         world->n_reads++;
@@ -333,7 +427,8 @@ static void take_read(struct world *world, size_t client)
 static void take_note(struct world *world, const struct note *note)
 {
         assert_true(note->kind < WORLD_NOTES);
-        assert_non_null(note->client);
+        assert_true(strlen(note->client) > 0);
+        assert_true(!note->url || strlen(note->url) > 0);
         world->n_notes[note->kind]++;
         world->last_note = *note;
 }
@@ -378,6 +473,13 @@ void world_ask(struct world *world, struct caller *caller, struct wish wish)
         caller->hung_up = false;
         caller->waiter = (struct waiter){};
         caller->peer = world->peer;
+        caller->timeout_ms = world->settings.request_timeout_ms;
+        caller->identity = world->clients[wish.client].identity;
+        caller->url_hash = hash_of(
+                world->clients[wish.client]
+                        .token_url[wish.kind == SUBJECT_EMAIL ? AUDIENCE_CUSTOMER : AUDIENCE_USER]);
+        caller->given = world->given;
+        caller->given->n_users++;
         r = broker_ask(world->broker, &caller->request, &caller->peer, world->now_ms,
                        &caller->waiter, &reply);
         if (r == BROKER_E_WAIT) {
@@ -401,6 +503,45 @@ void world_set_policy(struct world *world, const struct policy *policy)
 {
         assert_int_equal(broker_set_policy(world->broker, policy, world->now_ms), 0);
         assert_ptr_equal(broker_policy(world->broker), policy);
+        world->policy = *policy;
+        drain(world);
+}
+
+/* Which readings go on: those of clients that are still there. */
+static void carry_readings(struct world *world, const struct settings *before)
+{
+        bool reading[WORLD_CLIENTS] = {};
+
+        for (size_t i = 0; i < world->settings.n_clients; i++)
+                for (size_t j = 0; j < before->n_clients; j++)
+                        if (before->clients[j].identity == world->clients[i].identity)
+                                reading[i] = world->reading[j];
+        memcpy(world->reading, reading, sizeof(reading));
+}
+
+static bool is_lower(const struct settings *a, const struct settings *b)
+{
+        return a->max_waiters < b->max_waiters || a->max_flights < b->max_flights ||
+               a->max_in_flight < b->max_in_flight ||
+               a->max_in_flight_total < b->max_in_flight_total;
+}
+
+void world_reconfigure(struct world *world)
+{
+        struct given *before = world->given, *given = given_new(world);
+
+        assert_int_equal(
+                broker_reconfigure(world->broker, &given->settings, &given->policy, world->now_ms),
+                0);
+        assert_ptr_equal(broker_policy(world->broker), &given->policy);
+        world->lowered |= is_lower(&given->settings, &before->settings);
+        world->given = given;
+        carry_readings(world, &before->settings);
+        release(before);
+        world->n_reconfigured++;
+        for (size_t i = 0; i < world->settings.n_clients; i++)
+                if (!world->reading[i])
+                        (void)world_read_secrets(world, i);
         drain(world);
 }
 
@@ -507,7 +648,7 @@ void world_finish(struct world *world, struct fetch *fetch, enum ending ending)
         assert_non_null(fetch);
         fetch->ending = ending;
         if (ending_is_token(ending) && !fetch->repeated_serial)
-                world->serial++;
+                world->minted_at[++world->serial % WORLD_MINTED] = hash_of(fetch->url);
         world->n_secret_ends += ending == ENDING_CREDENTIALS_REFUSED;
         result = script_answer(body, fetch, world->serial);
         broker_fetch_done(world->broker, fetch->flight, &result, world->now_ms,

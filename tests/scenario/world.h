@@ -22,6 +22,7 @@
 
 #define WORLD_CLIENTS     3
 #define WORLD_FETCHES_MAX 128
+#define WORLD_MINTED      1024
 
 #define SECONDS UINT64_C(1000)
 #define MINUTES (60 * SECONDS)
@@ -43,10 +44,14 @@ enum {
 struct world {
         uint64_t now_ms;
         int64_t wall_ahead_ms; /* the time of day less now_ms */
-        struct client_settings clients[WORLD_CLIENTS];
-        struct settings settings; /* to be changed before world_start() */
-        struct policy policy;     /* the same; without rules, for the daemon's own user 990 */
-        struct peer peer;         /* who asks next */
+        /* To be changed before world_start(), or followed by world_reconfigure(). */
+        struct client_settings clients[WORLD_CLIENTS]; /* texts must outlive the world */
+        struct settings settings;
+        struct policy policy; /* without rules, for the daemon's own user 990 */
+        struct given *given;  /* what the broker has: a copy of them */
+        bool lowered;         /* a limit is lower than it was */
+        uint64_t n_reconfigured;
+        struct peer peer; /* who asks next */
         struct broker *broker;
         bool tick_first; /* where a timer and an answer come in the same millisecond */
         bool late;       /* the machine slept: deadlines may have been overrun */
@@ -69,10 +74,15 @@ struct world {
         struct fetch fetch[WORLD_FETCHES_MAX];
         size_t n_fetches;
         uint64_t n_cancelled;
-        uint64_t n_unsent;      /* given up since their callers had hung up */
-        uint64_t n_secret_ends; /* fetches that ended with our secret being refused */
-        uint64_t n_old_at_once; /* callers who got the old token without waiting */
-        uint64_t serial;        /* of the last token minted */
+        uint64_t n_unsent;                /* given up since their callers had hung up */
+        uint64_t n_secret_ends;           /* fetches that ended with our secret being refused */
+        uint64_t n_old_at_once;           /* callers who got the old token without waiting */
+        uint64_t serial;                  /* of the last token minted */
+        uint64_t minted_at[WORLD_MINTED]; /* hashes of the URLs that the last ones came from */
+        /* How far what there was when a limit was lowered is still over it. */
+        struct {
+                uint64_t waiters, flights, in_flight, entries, memory_bytes, memories;
+        } peak;
         size_t n_waiting;
         size_t n_purging;               /* purges that the broker holds */
         const struct purge *last_purge; /* the one that was done last */
@@ -93,6 +103,9 @@ int64_t world_wall_ms(const struct world *world);
 /* Gives up all that is left, checks that nothing stays behind, and frees it. */
 void world_end(struct world *world);
 
+/* Frees the broker as it is. */
+void world_drop(struct world *world);
+
 /* Asks; the answer is in the caller, or it waits. */
 void world_ask(struct world *world, struct caller *caller, struct wish wish);
 
@@ -101,6 +114,14 @@ void world_ask_user(struct world *world, struct caller *caller, const char *user
 
 /* From now on these rules decide, which must outlive the world or the next such call. */
 void world_set_policy(struct world *world, const struct policy *policy);
+
+/* The clients, settings and policy of the world, as the test has changed them, hold from now on.
+ * The broker is given copies, which are freed as soon as it may not look at them any more. The
+ * rules of the policy must outlive the world. */
+void world_reconfigure(struct world *world);
+
+/* Whether the broker still takes out what belongs to clients that are gone. */
+bool world_sweeps(const struct world *world);
 
 /* Purges what matches; whether it goes on for some turns. `purge` is the world's meanwhile. */
 bool world_purge(struct world *world, const struct filter *filter, struct purge *purge);

@@ -13,9 +13,11 @@
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
+void *__real_reallocarray(void *block, size_t n, size_t size);
 void __real_free(void *block);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_reallocarray(void *block, size_t n, size_t size);
 void __wrap_free(void *block);
 
 static unsigned int fail_in;
@@ -39,6 +41,11 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t n, size_t size)
 {
         return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_reallocarray(void *block, size_t n, size_t size)
+{
+        return fails_now() ? NULL : __real_reallocarray(block, n, size);
 }
 
 void __wrap_free(void *block)

@@ -13,9 +13,7 @@ static struct flight *new_flight(struct flights *flights, unsigned int number)
         struct flight *flight = NULL;
         struct key_buffer key;
 
-        assert_int_equal(flight_new(&flight, flights, key_of_number(&key, number), number,
-                                    AUDIENCE_CUSTOMER),
-                         0);
+        assert_int_equal(flight_new(&flight, flights, key_of_number(&key, number)), 0);
         return flight;
 }
 
@@ -49,8 +47,6 @@ static void a_new_flight_is_found_by_its_key_and_waits_to_start(void **state)
         assert_null(find(&flights, 4));
         assert_int_equal(flights.n_flights, 1);
         assert_int_equal(flight->state, FLIGHT_QUEUED);
-        assert_int_equal(flight->client, 3);
-        assert_int_equal(flight->audience, AUDIENCE_CUSTOMER);
         assert_int_equal(flight->n_waiters, 0);
         assert_true(list_empty(&flight->waiters));
         assert_true(list_empty(&flight->link));
@@ -112,8 +108,7 @@ static void flights_of_equal_hash_are_told_apart_and_freed_in_any_order(void **s
                         flight_free(&flights, all[i]);
                         all[i] = NULL;
                 } else {
-                        assert_int_equal(
-                                flight_new(&all[i], &flights, keys[i].key, 0, AUDIENCE_USER), 0);
+                        assert_int_equal(flight_new(&all[i], &flights, keys[i].key), 0);
                 }
                 for (size_t k = 0; k < N; k++)
                         assert_ptr_equal(flights_find(&flights, keys[k].key), all[k]);
@@ -472,8 +467,7 @@ static void out_of_memory_makes_no_flight(void **state)
         flights_deinit(&flights);
         assert_int_equal(flights_init(&flights, 10, 10, 10), 0);
         alloc_fail_at(1);
-        assert_int_equal(flight_new(&flight, &flights, key_of_number(&key, 1), 0, AUDIENCE_USER),
-                         -ENOMEM);
+        assert_int_equal(flight_new(&flight, &flights, key_of_number(&key, 1)), -ENOMEM);
         assert_true(alloc_has_failed());
         assert_int_equal(flights.n_flights, 0);
         assert_null(find(&flights, 1));

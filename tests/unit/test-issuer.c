@@ -17,9 +17,24 @@ static struct client_settings clients[] = {
         {.token_url = {NULL, "https://c/customer"}},
 };
 
+#define N_URLS 4
+
 static struct issuers issuers;
+static struct issuer *urls[N_URLS]; /* in the order in which clients[] names them first */
 static struct flight flights[N_FLIGHTS];
 static uint64_t now_ms;
+
+static void add_reference(const char *url, size_t *n)
+{
+        struct issuer *issuer = NULL;
+
+        assert_int_equal(issuer_ref(&issuer, &issuers, url), 0);
+        for (size_t i = 0; i < *n; i++)
+                if (urls[i] == issuer)
+                        return;
+        assert_true(*n < N_URLS);
+        urls[(*n)++] = issuer;
+}
 
 static void begin(size_t max_in_flight, size_t max_in_flight_total)
 {
@@ -30,22 +45,41 @@ static void begin(size_t max_in_flight, size_t max_in_flight_total)
                 .max_in_flight_total = max_in_flight_total,
         };
 
+        size_t n;
+
         now_ms = 1000000;
-        assert_int_equal(issuers_init(&issuers, &settings), 0);
+        issuers_init(&issuers, &settings);
+        n = 0;
+        for (size_t i = 0; i < N_OF(clients); i++)
+                for (int k = 0; k < _AUDIENCE_N; k++)
+                        if (clients[i].token_url[k])
+                                add_reference(clients[i].token_url[k], &n);
+        assert_int_equal(n, N_URLS);
         for (size_t i = 0; i < N_FLIGHTS; i++) {
                 flights[i] = (struct flight){.state = FLIGHT_RUNNING};
                 list_init(&flights[i].link);
         }
 }
 
+/* Whatever still waits or is under way. */
 static void end(void)
 {
+        for (size_t i = 0; i < N_FLIGHTS; i++)
+                list_unlink(&flights[i].link);
+        for (size_t i = 0; i < N_URLS; i++) {
+                urls[i]->n_in_flight = 0;
+                while (urls[i]->n_refs > 1)
+                        issuer_unref(&issuers, urls[i]);
+                issuer_unref(&issuers, urls[i]);
+        }
+        assert_true(list_empty(&issuers.all) && list_empty(&issuers.ready) &&
+                    list_empty(&issuers.refresh_ready));
         issuers_deinit(&issuers);
 }
 
 static void enqueue(size_t issuer, size_t flight)
 {
-        issuer_enqueue(&issuers, &issuers.all[issuer], &flights[flight], now_ms);
+        issuer_enqueue(&issuers, urls[issuer], &flights[flight], now_ms);
 }
 
 static void assert_starts(size_t flight)
@@ -59,11 +93,22 @@ static void assert_none_starts(void)
         assert_null(issuers_start(&issuers, now_ms));
 }
 
+static size_t n_issuers(void)
+{
+        size_t n = 0;
+
+        list_for_each (link, &issuers.all)
+                n++;
+        return n;
+}
+
 static void each_distinct_url_is_one_issuer(void **state)
 {
         (void)state;
         begin(1, 1);
-        assert_int_equal(issuers.n, 4);
+        assert_int_equal(n_issuers(), N_URLS);
+        assert_int_equal(urls[0]->n_refs, 1);
+        assert_int_equal(urls[1]->n_refs, 2);
         for (size_t i = 0; i < N_OF(clients); i++) {
                 for (int k = 0; k < _AUDIENCE_N; k++) {
                         const char *url = clients[i].token_url[k];
@@ -102,8 +147,8 @@ static void flights_start_in_the_order_they_came(void **state)
                 assert_starts(i);
         assert_none_starts();
         assert_int_equal(issuers.n_in_flight, 5);
-        assert_int_equal(issuers.all[0].n_in_flight, 5);
-        assert_int_equal(issuers.all[1].n_in_flight, 0);
+        assert_int_equal(urls[0]->n_in_flight, 5);
+        assert_int_equal(urls[1]->n_in_flight, 0);
         end();
 }
 
@@ -119,10 +164,10 @@ static void each_url_starts_as_many_as_its_cap(void **state)
         enqueue(1, 10); /* another URL has places of its own */
         assert_starts(10);
         assert_none_starts();
-        issuer_finish(&issuers, &issuers.all[0], now_ms);
+        issuer_finish(&issuers, urls[0], now_ms);
         assert_starts(2);
         assert_none_starts();
-        issuer_finish(&issuers, &issuers.all[1], now_ms);
+        issuer_finish(&issuers, urls[1], now_ms);
         assert_none_starts();
         end();
 }
@@ -139,7 +184,7 @@ static void all_urls_together_start_as_many_as_the_total_cap(void **state)
                 assert_non_null(issuers_start(&issuers, now_ms));
         assert_none_starts();
         assert_int_equal(issuers.n_in_flight, 4);
-        issuer_finish(&issuers, &issuers.all[0], now_ms);
+        issuer_finish(&issuers, urls[0], now_ms);
         assert_non_null(issuers_start(&issuers, now_ms));
         assert_none_starts();
         end();
@@ -179,7 +224,7 @@ static void turns_go_on_where_the_total_cap_stopped_them(void **state)
                 for (size_t i = 0; i < 3; i++) {
                         assert_starts(10 * i + k);
                         assert_none_starts();
-                        issuer_finish(&issuers, &issuers.all[i], now_ms);
+                        issuer_finish(&issuers, urls[i], now_ms);
                 }
         }
         assert_none_starts();
@@ -193,8 +238,8 @@ static void a_dequeued_flight_never_starts_and_leaves_no_gap(void **state)
         begin(10, 10);
         for (size_t i = 0; i < 4; i++)
                 enqueue(0, i);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[2], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[0], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[2], now_ms);
         assert_true(list_empty(&flights[0].link));
         assert_starts(1);
         assert_starts(3);
@@ -208,7 +253,7 @@ static void a_url_whose_queue_was_emptied_takes_no_turn(void **state)
         begin(10, 10);
         enqueue(0, 0);
         enqueue(1, 10);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[0], now_ms);
         assert_starts(10);
         assert_none_starts();
         enqueue(0, 0);
@@ -224,8 +269,8 @@ static void dequeuing_at_a_url_without_a_place_is_harmless(void **state)
         enqueue(0, 0);
         enqueue(0, 1);
         assert_starts(0);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[1], now_ms);
-        issuer_finish(&issuers, &issuers.all[0], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[1], now_ms);
+        issuer_finish(&issuers, urls[0], now_ms);
         assert_none_starts();
         enqueue(0, 1);
         assert_starts(1);
@@ -240,14 +285,13 @@ static void enqueue_refresh(size_t issuer, size_t flight)
 
 static void finish(size_t issuer)
 {
-        issuer_finish(&issuers, &issuers.all[issuer], now_ms);
+        issuer_finish(&issuers, urls[issuer], now_ms);
 }
 
 static void open_breaker(size_t issuer)
 {
         for (uint64_t key = 0; key < BREAKER_FAILURES; key++)
-                breaker_failed(&issuers.all[issuer].breaker, key, REASON_ISSUER_ERROR, true,
-                               now_ms);
+                breaker_failed(&urls[issuer]->breaker, key, REASON_ISSUER_ERROR, true, now_ms);
 }
 
 static void a_requeued_flight_is_the_next_of_its_kind(void **state)
@@ -258,7 +302,7 @@ static void a_requeued_flight_is_the_next_of_its_kind(void **state)
                 enqueue(0, i);
         assert_starts(0);
         flights[0].state = FLIGHT_RUNNING;
-        issuer_requeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        issuer_requeue(&issuers, urls[0], &flights[0], now_ms);
         assert_int_equal(flights[0].state, FLIGHT_QUEUED);
         finish(0);
         assert_starts(0);
@@ -272,7 +316,7 @@ static void a_requeued_flight_is_the_next_of_its_kind(void **state)
         enqueue_refresh(0, 10);
         enqueue_refresh(0, 11);
         assert_starts(10);
-        issuer_requeue(&issuers, &issuers.all[0], &flights[10], now_ms);
+        issuer_requeue(&issuers, urls[0], &flights[10], now_ms);
         finish(0);
         enqueue(0, 0);
         assert_starts(0);
@@ -339,8 +383,8 @@ static void a_dequeued_refresh_never_starts(void **state)
         enqueue_refresh(0, 0);
         enqueue_refresh(0, 1);
         enqueue_refresh(1, 2);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[0], now_ms);
-        issuer_dequeue(&issuers, &issuers.all[1], &flights[2], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[0], now_ms);
+        issuer_dequeue(&issuers, urls[1], &flights[2], now_ms);
         assert_starts(1);
         assert_none_starts();
         end();
@@ -353,7 +397,7 @@ static void a_refresh_can_become_a_callers_flight_while_it_waits(void **state)
         begin(1, 10);
         enqueue_refresh(0, 0);
         enqueue_refresh(0, 1);
-        issuer_dequeue(&issuers, &issuers.all[0], &flights[1], now_ms);
+        issuer_dequeue(&issuers, urls[0], &flights[1], now_ms);
         flights[1].refresh = false;
         enqueue(0, 1);
         assert_starts(1);
@@ -387,7 +431,7 @@ static void nothing_starts_while_the_breaker_is_open(void **state)
         assert_none_starts();
         enqueue(0, 3);
         assert_none_starts();
-        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        breaker_succeeded(&urls[0]->breaker, now_ms);
         finish(0);
         assert_starts(2);
         assert_starts(3);
@@ -410,11 +454,11 @@ static void a_failed_probe_keeps_the_queue_waiting_and_a_dropped_one_is_replaced
         now_ms += BREAKER_FIRST_MS;
         issuers_tick(&issuers, now_ms);
         assert_starts(1);
-        breaker_dropped(&issuers.all[0].breaker);
+        breaker_dropped(&urls[0]->breaker);
         finish(0);
         assert_starts(2);
         assert_none_starts();
-        breaker_failed(&issuers.all[0].breaker, 2, REASON_ISSUER_ERROR, true, now_ms);
+        breaker_failed(&urls[0]->breaker, 2, REASON_ISSUER_ERROR, true, now_ms);
         finish(0);
         assert_none_starts();
         assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + SECOND_MS);
@@ -441,13 +485,13 @@ static void a_late_failure_lets_no_second_probe_start(void **state)
         now_ms += BREAKER_FIRST_MS;
         issuers_tick(&issuers, now_ms);
         assert_starts(4);
-        breaker_failed(&issuers.all[0].breaker, 101, REASON_ISSUER_TIMEOUT, true, now_ms);
+        breaker_failed(&urls[0]->breaker, 101, REASON_ISSUER_TIMEOUT, true, now_ms);
         finish(0);
         assert_none_starts();
         now_ms += 3600000;
         issuers_tick(&issuers, now_ms);
         assert_none_starts();
-        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        breaker_succeeded(&urls[0]->breaker, now_ms);
         finish(0);
         assert_starts(5);
         end();
@@ -459,7 +503,7 @@ static void a_refresh_is_the_probe_only_where_no_caller_queues(void **state)
         begin(10, 10);
         enqueue_refresh(0, 10);
         enqueue_refresh(0, 11);
-        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
+        breaker_held(&urls[0]->breaker, 3000, now_ms);
         issuers_tick(&issuers, now_ms);
         assert_none_starts();
         assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 3000);
@@ -468,13 +512,13 @@ static void a_refresh_is_the_probe_only_where_no_caller_queues(void **state)
         issuers_tick(&issuers, now_ms);
         assert_starts(0);
         assert_none_starts();
-        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
+        breaker_held(&urls[0]->breaker, 3000, now_ms);
         finish(0);
         now_ms += 3000;
         issuers_tick(&issuers, now_ms);
         assert_starts(10);
         assert_none_starts();
-        breaker_succeeded(&issuers.all[0].breaker, now_ms);
+        breaker_succeeded(&urls[0]->breaker, now_ms);
         finish(0);
         assert_starts(11);
         end();
@@ -485,9 +529,9 @@ static void the_next_tick_is_that_of_the_first_breaker(void **state)
         (void)state;
         begin(10, 10);
         assert_int_equal(issuers_next_tick_ms(&issuers), UINT64_MAX);
-        breaker_held(&issuers.all[0].breaker, 3000, now_ms);
-        breaker_held(&issuers.all[2].breaker, 2000, now_ms);
-        breaker_held(&issuers.all[3].breaker, 9000, now_ms);
+        breaker_held(&urls[0]->breaker, 3000, now_ms);
+        breaker_held(&urls[2]->breaker, 2000, now_ms);
+        breaker_held(&urls[3]->breaker, 9000, now_ms);
         assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 2000);
         issuers_tick(&issuers, now_ms + 2000);
         assert_int_equal(issuers_next_tick_ms(&issuers), now_ms + 3000);
@@ -525,13 +569,13 @@ static void random_operations_keep_every_cap_and_leave_no_place_empty(void **sta
                         if (n_queued[i] == 0)
                                 break;
                         flight = &flights[queues[i][--n_queued[i]]];
-                        issuer_dequeue(&issuers, &issuers.all[i], flight, now_ms);
+                        issuer_dequeue(&issuers, urls[i], flight, now_ms);
                         free_flights[n_free++] = (size_t)(flight - flights);
                         break;
                 case 2:
                         if (running[i] == 0)
                                 break;
-                        issuer_finish(&issuers, &issuers.all[i], now_ms);
+                        issuer_finish(&issuers, urls[i], now_ms);
                         running[i]--;
                         total--;
                         break;
@@ -555,7 +599,7 @@ static void random_operations_keep_every_cap_and_leave_no_place_empty(void **sta
                 }
                 assert_int_equal(issuers.n_in_flight, total);
                 for (size_t k = 0; k < N_ISSUERS; k++)
-                        assert_int_equal(issuers.all[k].n_in_flight, running[k]);
+                        assert_int_equal(urls[k]->n_in_flight, running[k]);
         }
         end();
 }
@@ -598,7 +642,7 @@ static void a_long_queue_of_one_uid_delays_another_by_one_flight(void **state)
         for (size_t i = 0; i < N; i++) {
                 walk[i] = (struct flight){.turn_uid = 1001};
                 list_init(&walk[i].link);
-                issuer_enqueue(&issuers, &issuers.all[0], &walk[i], now_ms);
+                issuer_enqueue(&issuers, urls[0], &walk[i], now_ms);
         }
         for (size_t i = 0; i < N; i++) {
                 assert_ptr_equal(issuers_start(&issuers, now_ms), &walk[i]);
@@ -642,12 +686,12 @@ static void a_flight_is_hastened_to_the_turn_of_who_joins_it(void **state)
         begin(64, 64);
         for (size_t i = 0; i < 6; i++)
                 enqueue_for(1001, i);
-        issuer_hasten(&issuers.all[0], &flights[4], 1001); /* it has its own turns */
-        issuer_hasten(&issuers.all[0], &flights[4], 1002);
-        issuer_hasten(&issuers.all[0], &flights[0], 1002); /* the first already */
+        issuer_hasten(urls[0], &flights[4], 1001); /* it has its own turns */
+        issuer_hasten(urls[0], &flights[4], 1002);
+        issuer_hasten(urls[0], &flights[0], 1002); /* the first already */
         assert_int_equal(flights[0].turn_uid, 1001);
         assert_int_equal(flights[4].turn_uid, 1002);
-        issuer_hasten(&issuers.all[0], &flights[5], 1002); /* the second turn of that one */
+        issuer_hasten(urls[0], &flights[5], 1002); /* the second turn of that one */
         assert_starts(0);
         assert_starts(4);
         assert_starts(1);
@@ -666,7 +710,7 @@ static void what_is_tried_again_goes_before_all_turns(void **state)
         enqueue_for(1002, 10);
         assert_starts(0);
         assert_starts(10);
-        issuer_requeue(&issuers, &issuers.all[0], &flights[0], now_ms);
+        issuer_requeue(&issuers, urls[0], &flights[0], now_ms);
         enqueue_for(1003, 20);
         assert_starts(0);
         assert_starts(20);
@@ -722,7 +766,7 @@ static void random_turns_leave_nobody_behind(void **state)
                         if (n_in_row[uid] == 0)
                                 break;
                         flight = &flights[rows[uid][--n_in_row[uid]]];
-                        issuer_dequeue(&issuers, &issuers.all[0], flight, now_ms);
+                        issuer_dequeue(&issuers, urls[0], flight, now_ms);
                         idle[n_idle++] = (size_t)(flight - flights);
                         if (n_in_row[uid] == 0)
                                 memset(overtaken[uid], 0, sizeof(overtaken[uid]));
@@ -752,15 +796,99 @@ static void random_turns_leave_nobody_behind(void **state)
         end();
 }
 
-static void out_of_memory_is_said(void **state)
+static void an_issuer_goes_with_its_last_reference(void **state)
 {
-        const struct settings settings = {.clients = clients, .n_clients = N_OF(clients)};
+        struct issuer *issuer = NULL;
 
         (void)state;
+        begin(3, 10);
+        assert_int_equal(issuer_ref(&issuer, &issuers, "https://d/user"), 0);
+        assert_int_equal(issuer->max_in_flight, 3);
+        assert_int_equal(n_issuers(), N_URLS + 1);
+        assert_int_equal(issuer_ref(&issuer, &issuers, "https://d/user"), 0);
+        issuer_unref(&issuers, issuer);
+        assert_ptr_equal(issuers_find(&issuers, "https://d/user"), issuer);
+        issuer_unref(&issuers, issuer);
+        assert_null(issuers_find(&issuers, "https://d/user"));
+        assert_int_equal(n_issuers(), N_URLS);
+        end();
+}
+
+static void an_issuer_that_goes_takes_no_turn_any_more(void **state)
+{
+        struct issuer *issuer = NULL;
+
+        (void)state;
+        begin(3, 10);
+        assert_int_equal(issuer_ref(&issuer, &issuers, "https://d/user"), 0);
+        issuer_enqueue(&issuers, issuer, &flights[0], now_ms);
+        enqueue(0, 1);
+        issuer_dequeue(&issuers, issuer, &flights[0], now_ms);
+        issuer_unref(&issuers, issuer);
+        assert_starts(1);
+        assert_none_starts();
+        end();
+}
+
+static void raised_limits_let_more_start_at_once(void **state)
+{
+        const struct settings more = {.max_in_flight = 3, .max_in_flight_total = 4};
+        struct issuer *issuer = NULL;
+
+        (void)state;
+        begin(1, 2);
+        for (size_t i = 0; i < 4; i++) {
+                enqueue(0, i);
+                enqueue(1, 10 + i);
+        }
+        assert_starts(0);
+        assert_starts(10);
+        assert_none_starts();
+        issuers_set_limits(&issuers, &more, now_ms);
+        assert_starts(1);
+        assert_starts(11);
+        assert_none_starts();
+        assert_int_equal(issuer_ref(&issuer, &issuers, "https://d/user"), 0);
+        assert_int_equal(issuer->max_in_flight, 3); /* those that come later, too */
+        issuer_unref(&issuers, issuer);
+        end();
+}
+
+static void lowered_limits_let_none_start_until_enough_have_ended(void **state)
+{
+        const struct settings fewer = {.max_in_flight = 1, .max_in_flight_total = 2};
+
+        (void)state;
+        begin(3, 10);
+        for (size_t i = 0; i < 5; i++)
+                enqueue(0, i);
+        enqueue_refresh(1, 10);
+        for (size_t i = 0; i < 3; i++)
+                assert_starts(i);
+        issuers_set_limits(&issuers, &fewer, now_ms);
+        assert_none_starts();
+        finish(0);
+        assert_none_starts();
+        finish(0);
+        assert_starts(10);
+        assert_none_starts();
+        finish(0);
+        assert_starts(3);
+        assert_none_starts();
+        end();
+}
+
+static void out_of_memory_is_said(void **state)
+{
+        struct issuer *issuer = NULL;
+
+        (void)state;
+        begin(1, 1);
         alloc_fail_at(1);
-        assert_int_equal(issuers_init(&issuers, &settings), -ENOMEM);
+        assert_int_equal(issuer_ref(&issuer, &issuers, "https://d/user"), -ENOMEM);
         assert_true(alloc_has_failed());
-        issuers_deinit(&issuers);
+        assert_null(issuers_find(&issuers, "https://d/user"));
+        end();
 }
 
 int main(void)
@@ -788,6 +916,10 @@ int main(void)
                 cmocka_unit_test(a_refresh_is_the_probe_only_where_no_caller_queues),
                 cmocka_unit_test(the_next_tick_is_that_of_the_first_breaker),
                 cmocka_unit_test(random_operations_keep_every_cap_and_leave_no_place_empty),
+                cmocka_unit_test(an_issuer_goes_with_its_last_reference),
+                cmocka_unit_test(an_issuer_that_goes_takes_no_turn_any_more),
+                cmocka_unit_test(raised_limits_let_more_start_at_once),
+                cmocka_unit_test(lowered_limits_let_none_start_until_enough_have_ended),
                 cmocka_unit_test(out_of_memory_is_said),
                 cmocka_unit_test(two_uids_take_turns_and_each_keeps_its_order),
                 cmocka_unit_test(a_long_queue_of_one_uid_delays_another_by_one_flight),
