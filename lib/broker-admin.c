@@ -47,7 +47,7 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
         int r;
 
         *ret = (struct filter){
-                .by_client = request->client.size > 0 || request->basic_client_raw.size > 0,
+                .by_client = request->client.size > 0,
                 .by_subject = request->has_subject,
                 .subject_kind = request->subject_kind,
                 .subject = request->subject,
@@ -55,7 +55,7 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
         };
         if (!ret->by_client)
                 return 0;
-        r = client_select(broker->settings, request, &client);
+        r = client_find(broker->settings, request->client, &client);
         if (r)
                 return r;
         ret->identity = broker->settings->clients[client].identity;

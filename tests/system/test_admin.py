@@ -192,16 +192,19 @@ class TestPurging:
             ({"subject_username": "pa"}, lambda entry: entry[:2] == ("pa", "username")),
             ({"subject_email": "pa"}, lambda entry: entry[:2] == ("pa", "email")),
             ({"subject_email": "pb"}, lambda entry: False),
-            ({"scope": READ}, lambda entry: entry[3] == READ),
+            ({"scope": READ}, lambda entry: READ in entry[3].split()),
             ({"scope": f"{READ} {MANAGE}"}, lambda entry: entry[3] == f"{MANAGE} {READ}"),
             (
                 {"client_id": "portal", "subject_username": "pa"},
                 lambda entry: entry[:3] == ("pa", "username", "portal"),
             ),
-            ({"client_id": "crm", "scope": READ}, lambda entry: entry[2:] == ("crm", READ)),
+            (
+                {"client_id": "crm", "scope": READ},
+                lambda entry: entry[2] == "crm" and READ in entry[3].split(),
+            ),
             (
                 {"subject_username": "pa", "scope": READ},
-                lambda entry: entry[:2] == ("pa", "username") and entry[3] == READ,
+                lambda entry: entry[:2] == ("pa", "username") and READ in entry[3].split(),
             ),
             (
                 {"client_id": "portal", "subject_username": "pa", "scope": READ},
