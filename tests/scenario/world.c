@@ -10,6 +10,8 @@
 #include <cmocka.h>
 #include <openssl/sha.h>
 
+#include "client.h"
+
 #define USER_URL     "https://issuer.example/U/token"
 #define CUSTOMER_URL "https://issuer.example/C/token"
 #define MOBILE_URL   "https://other.example/U/token"
@@ -78,6 +80,8 @@ void world_start(struct world *world)
 
         assert_true(world->settings.max_in_flight_total <= WORLD_FETCHES_MAX);
         world->settings.clients = world->clients;
+        for (size_t i = 0; i < WORLD_CLIENTS; i++)
+                client_digest(world->clients[i].identity_sha256, &world->clients[i], NULL);
         assert_int_equal(broker_new(&world->broker, &world->settings, &world->policy, hash_key), 0);
         for (size_t i = 0; i < WORLD_CLIENTS; i++)
                 assert_true(world_read_secrets(world, i));
