@@ -232,7 +232,6 @@ static int take_refusal(struct restoring *restoring, const struct snapshot_refus
         record->refusal.step_ms = refusal->refusal_step_ms;
         record->rejection.until_ms = refusal->rejection_until_ms;
         record->rejection.step_ms = refusal->rejection_step_ms;
-        restoring->result->refusals += backoff_holds(&record->refusal, restoring->now_ms);
         return 0;
 }
 
@@ -358,6 +357,11 @@ static void finish(struct restoring *restoring)
         broker->wall_known = head->wall_known;
         result->tokens = broker->cache.n_entries;
         result->no_room = head->n_tokens - result->tokens - result->ended - result->gone;
+        list_for_each (link, &broker->memory.records) {
+                const struct memory_record *record = list_entry(link, struct memory_record, link);
+
+                result->refusals += backoff_holds(&record->refusal, restoring->now_ms);
+        }
         broker->counters.restored += result->tokens;
 }
 
