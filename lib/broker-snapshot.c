@@ -316,7 +316,7 @@ static int go_through(struct restoring *restoring, bool for_good)
         int r;
 
         restoring->for_good = for_good;
-        snapshot_rewind(&restoring->reader, restoring->snapshot);
+        snapshot_rewind(&restoring->reader, restoring->snapshot, for_good);
         r = read_clients(restoring);
         for (uint32_t i = 0; !r && i < head->n_holds; i++)
                 r = read_hold(restoring);

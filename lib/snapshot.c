@@ -332,9 +332,10 @@ int snapshot_open(struct snapshot *ret, const void *bytes, size_t size,
         return 0;
 }
 
-void snapshot_rewind(struct snapshot_reader *reader, const struct snapshot *snapshot)
+void snapshot_rewind(struct snapshot_reader *reader, const struct snapshot *snapshot, bool believed)
 {
-        *reader = (struct snapshot_reader){.snapshot = snapshot, .at = HEAD_BYTES};
+        *reader = (struct snapshot_reader){
+                .snapshot = snapshot, .at = HEAD_BYTES, .believed = believed};
 }
 
 bool snapshot_is_read(const struct snapshot_reader *reader)
@@ -427,13 +428,15 @@ int snapshot_read_token(struct snapshot_reader *reader, struct snapshot_token *r
             !get_text(reader, &ret->scope) || !get_text(reader, &ret->value) ||
             !get_text(reader, &ret->granted))
                 return SNAPSHOT_E_MALFORMED;
+        ret->kind = (enum subject_kind)kind;
+        ret->marks = marks;
+        if (reader->believed)
+                return 0;
         if (ret->client >= head->n_clients || kind >= _SUBJECT_KIND_N ||
             (marks & ~(unsigned int)CACHE_MARKS) != 0 || !is_subject(ret->subject) ||
             !is_canonical_scope(ret->scope) || !answer_is_token(ret->value) ||
             (ret->granted.size > 0 && !answer_is_scope(ret->granted)))
                 return SNAPSHOT_E_MALFORMED;
-        ret->kind = (enum subject_kind)kind;
-        ret->marks = marks;
         if (ret->sent_at_ms > head->saved_at_ms || ret->expires_at_ms <= head->saved_at_ms ||
             ret->refresh_at_ms < ret->sent_at_ms || ret->refresh_at_ms > ret->expires_at_ms ||
             ret->expires_at_ms - ret->sent_at_ms > (uint64_t)ANSWER_LIFETIME_MAX_S * 1000)

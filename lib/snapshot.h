@@ -130,11 +130,14 @@ int snapshot_open(struct snapshot *ret, const void *bytes, size_t size,
 struct snapshot_reader {
         const struct snapshot *snapshot; /* borrowed */
         size_t at;
+        bool believed;          /* it was gone through before, to the end */
         uint64_t touched_at_ms; /* of the refusal before */
 };
 
-/* At the first client. The caller reads as many of each as the head says. */
-void snapshot_rewind(struct snapshot_reader *reader, const struct snapshot *snapshot);
+/* At the first client. The caller reads as many of each as the head says. What is `believed` is not
+ * judged once more: its bytes must not have changed since. */
+void snapshot_rewind(struct snapshot_reader *reader, const struct snapshot *snapshot,
+                     bool believed);
 
 /* Each: 0, SNAPSHOT_E_MALFORMED or _TIME; what is returned borrows from the bytes. */
 int snapshot_read_client(struct snapshot_reader *reader, const uint8_t **ret_digest);

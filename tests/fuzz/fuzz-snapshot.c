@@ -18,6 +18,7 @@
 #define SIZE_AT    16
 #define BOOT_AT    24
 
+static const uint8_t magic[] = {'e', 'G', 'T', 'o', 'k', 'e', 'n', 'd'};
 static const uint8_t boot_id[SNAPSHOT_BOOT_BYTES] = "fifteen and one";
 
 static struct client_settings clients[] = {
@@ -146,7 +147,7 @@ static void fix_up(uint8_t *bytes, size_t size)
 {
         if (size < HEAD_BYTES + SNAPSHOT_DIGEST_BYTES)
                 return;
-        memcpy(bytes, "eGTokend", 8);
+        memcpy(bytes, magic, sizeof(magic));
         for (size_t i = 0; i < 8; i++)
                 bytes[SIZE_AT + i] = (uint8_t)((uint64_t)size >> 8 * i);
         memcpy(bytes + BOOT_AT, boot_id, sizeof(boot_id));
