@@ -169,7 +169,7 @@ void fdstore_restore(struct fdstore *store, struct broker *broker, uint64_t now_
         int r;
 
         if (!store->bytes) {
-                if (has_manager())
+                if (store->n_taken == 0 && has_manager())
                         log_info("restored nothing: there is no snapshot of a process before");
                 return;
         }
