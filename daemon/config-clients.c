@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/client.h"
 #include "../lib/error.h"
 #include "../lib/request.h"
 #include "config-text.h"
@@ -267,6 +268,7 @@ static int read_entry(struct config_reader *reader, config_setting_t *setting, s
         }
         entry->tls.line = config_reader_line(setting, "key_file");
         entry->client.identity = next_identity();
+        client_digest(entry->client.identity_sha256, &entry->client, entry->tls.cert_file);
         return check_complete(reader, setting, entry);
 }
 

@@ -7,8 +7,8 @@
  *
  * SIGTERM or SIGINT drains: no connection is accepted any more, no fetch begun, and what is
  * in the air has drain_timeout to land. Then callers who still wait are told, answers get a moment
- * to be sent, and everything is torn down in the reverse of the order it was built. A second signal
- * skips the waiting.
+ * to be sent, the cache is left to the process to come, and everything is torn down in the reverse
+ * of the order it was built. A second signal skips the waiting.
  */
 
 #include "daemon.h"
@@ -26,6 +26,7 @@
 #include "../lib/broker.h"
 #include "../lib/error.h"
 #include "audit.h"
+#include "fdstore.h"
 #include "keeper.h"
 #include "listen.h"
 #include "log.h"
@@ -56,6 +57,7 @@ struct daemon {
         struct loop loop;
         struct loop_source signals;
         struct broker *broker;
+        struct fdstore fdstore;
         struct keeper keeper;
         struct upstream upstream;
         struct api api;
@@ -446,6 +448,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
                 .signals = {.fd = -1},
                 .finder = {.netlink_fd = -1},
         };
+        fdstore_init(&daemon->fdstore);
         r = loop_init(&daemon->loop);
         if (r == 0)
                 r = init_signals(daemon);
@@ -472,8 +475,11 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
                 r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server, config);
         if (r == LISTEN_E_FAILED)
                 return DAEMON_E_FAILED;
-        if (r == 0)
+        if (r == 0) {
+                fdstore_inherit(&daemon->fdstore, daemon->loop.now_ms);
+                fdstore_restore(&daemon->fdstore, daemon->broker, daemon->loop.now_ms);
                 r = listeners_start(&daemon->listeners);
+        }
         return error_trace(r);
 }
 
@@ -485,6 +491,7 @@ static void daemon_deinit(struct daemon *daemon)
         audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);
         keeper_deinit(&daemon->keeper);
+        fdstore_deinit(&daemon->fdstore);
         broker_free(daemon->broker);
         reload_deinit(&daemon->reload); /* everything borrows from its configuration */
         if (daemon->signals.fd >= 0)
@@ -506,12 +513,15 @@ int daemon_run(const struct config *config)
 
         r = daemon_init(&daemon, config);
         if (r == 0) {
+                fdstore_forget(&daemon.fdstore);
                 log_event(LOG_EVENT_READY, LOG_FIELDS(.count = config->settings.n_clients),
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");
                 r = run(&daemon);
                 release_callers(&daemon);
                 server_tick(&daemon.server);
+                if (r == 0)
+                        fdstore_save(&daemon.fdstore, daemon.broker, daemon.loop.now_ms);
                 log_totals(&daemon);
         }
         daemon_deinit(&daemon);

@@ -37,8 +37,7 @@ static int64_t digits_value(struct text text)
         return value;
 }
 
-/* Visible ASCII, since a token has to fit into an Authorization header (RFC 6750 §2.1). */
-static bool is_token_value(struct text value)
+bool answer_is_token(struct text value)
 {
         for (size_t i = 0; i < value.size; i++)
                 if (value.bytes[i] < 0x21 || value.bytes[i] > 0x7e)
@@ -46,8 +45,7 @@ static bool is_token_value(struct text value)
         return value.size > 0;
 }
 
-/* RFC 6749 §3.3, but for the number of spaces: what is repeated to callers must be printable. */
-static bool is_scope(struct text scope)
+bool answer_is_scope(struct text scope)
 {
         if (scope.size > SCOPE_MAX_BYTES)
                 return false;
@@ -104,7 +102,7 @@ static bool read_scope(json_object *object, struct text *ret)
                 return true;
         switch (json_get_text(object, "scope", ret)) {
         case JSON_MEMBER_ABSENT: return true;
-        case JSON_MEMBER_PRESENT: return ret->size == 0 || is_scope(*ret);
+        case JSON_MEMBER_PRESENT: return ret->size == 0 || answer_is_scope(*ret);
         default: return false;
         }
 }
@@ -124,7 +122,7 @@ static int read_token(struct token **ret, struct text body, const struct setting
 
         if (json_object_object_get_ex(object, "error", NULL) ||
             json_get_text(object, "access_token", &value) != JSON_MEMBER_PRESENT ||
-            value.size > settings->max_token_bytes || !is_token_value(value) ||
+            value.size > settings->max_token_bytes || !answer_is_token(value) ||
             !is_bearer(object) || !read_scope(object, &scope))
                 goto out;
         r = read_lifetime(&lifetime_s, object, value, settings);

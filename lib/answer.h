@@ -42,6 +42,13 @@ struct answer {
         uint64_t hold_ms;    /* with ANSWER_HOLD: for how long; 0: the issuer does not say */
 };
 
+/* Visible ASCII, since a token has to fit into an Authorization header (RFC 6750 §2.1). */
+bool answer_is_token(struct text value);
+
+/* What may be said to be granted: RFC 6749 §3.3, but for the number of spaces, since what is
+ * repeated to callers must be printable. */
+bool answer_is_scope(struct text scope);
+
 /* 0 or -ENOMEM. The token's life counts from `sent_at_ms`; `wall_s` is the time of day, in seconds
  * since 1970, which dates in header fields are compared with. */
 int answer_understand(struct answer *ret, const struct fetch_result *result,

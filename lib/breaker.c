@@ -119,6 +119,13 @@ void breaker_held(struct breaker *breaker, uint64_t hold_ms, uint64_t now_ms)
         breaker->open.until_ms = until_ms;
 }
 
+void breaker_hold_again(struct breaker *breaker, uint64_t until_ms, uint32_t step_ms,
+                        uint64_t now_ms)
+{
+        breaker_held(breaker, until_ms - now_ms, now_ms);
+        breaker->hold = (struct backoff){.until_ms = until_ms, .step_ms = step_ms};
+}
+
 void breaker_dropped(struct breaker *breaker)
 {
         breaker->probing = false;

@@ -64,6 +64,10 @@ void breaker_failed(struct breaker *breaker, uint64_t key_hash, enum reason reas
 /* … it asks for fewer requests, for `hold_ms` (0: it did not say for how long); … */
 void breaker_held(struct breaker *breaker, uint64_t hold_ms, uint64_t now_ms);
 
+/* Puts back a hold of before a restart that is not over, with the last step that was our own. */
+void breaker_hold_again(struct breaker *breaker, uint64_t until_ms, uint32_t step_ms,
+                        uint64_t now_ms);
+
 /* … or it says nothing about the issuer, and if it was the probe its place is free again. */
 void breaker_dropped(struct breaker *breaker);
 

@@ -25,6 +25,7 @@
 #include "request.h"
 #include "secret.h"
 #include "settings.h"
+#include "snapshot.h"
 
 struct broker;
 
@@ -56,7 +57,8 @@ struct broker_counters {
         struct flight_counters limits;
         uint64_t uid_flights_full; /* callers turned away at the share of their uid */
         uint64_t uid_waiters_full;
-        uint64_t purged; /* entries taken out by broker_purge() */
+        uint64_t restored; /* tokens that broker_restore() brought back */
+        uint64_t purged;   /* entries taken out by broker_purge() */
         uint64_t purges_full;
         /* now */
         size_t entries;
@@ -185,6 +187,30 @@ bool broker_is_idle(const struct broker *broker);
 
 /* Gives up every fetch and answers every waiter with SHUTTING_DOWN. */
 void broker_abort(struct broker *broker, uint64_t now_ms);
+
+/*
+ * Writes down what the next process should know: tokens, refusals, and the holds that issuers asked
+ * for. Returns how many bytes that takes, and writes them where `bytes`, which has room for just as
+ * many, is not NULL; 0: there is nothing worth it. To be called when idle, twice in one
+ * millisecond.
+ */
+size_t broker_save(const struct broker *broker, const struct snapshot_stamp *stamp, uint64_t now_ms,
+                   void *bytes);
+
+/* What became of a snapshot. */
+struct restored {
+        size_t tokens;
+        size_t ended;    /* tokens that have run out meanwhile, */
+        size_t gone;     /* are of client applications that are not configured any more, */
+        size_t no_room;  /* or are beyond the limits of the configuration */
+        size_t refusals; /* that still hold */
+        size_t holds;
+};
+
+/* Takes a snapshot over, which is borrowed for the call, into a broker that has not been asked
+ * anything. 0, or -ENOMEM or SNAPSHOT_E_MALFORMED, _TIME or _DUPLICATE, and nothing was taken. */
+int broker_restore(struct broker *broker, const struct snapshot *snapshot, uint64_t now_ms,
+                   struct restored *ret);
 
 /* Which entries are meant: those that match all that is said. */
 struct filter {

@@ -265,6 +265,33 @@ int cache_store(struct cache *cache, struct grant_key key, struct token *token)
         return 0;
 }
 
+const struct cache_entry *cache_newer(const struct cache *cache, const struct cache_entry *entry)
+{
+        struct list *link = entry ? entry->link.prev : cache->queue.prev;
+
+        return link == &cache->queue ? NULL : entry_of(link);
+}
+
+unsigned int cache_marks(const struct cache *cache, const struct cache_entry *entry)
+{
+        return (entry->visited ? CACHE_MARK_VISITED : 0U) | (entry->used ? CACHE_MARK_USED : 0U) |
+               (entry->rejected ? CACHE_MARK_REJECTED : 0U) |
+               (cache->hand == &entry->link ? CACHE_MARK_HAND : 0U);
+}
+
+void cache_mark(struct cache *cache, struct grant_key key, unsigned int marks)
+{
+        struct cache_entry *entry = *find(cache, key);
+
+        if (!entry)
+                return;
+        entry->visited = marks & CACHE_MARK_VISITED;
+        entry->used = marks & CACHE_MARK_USED;
+        entry->rejected = marks & CACHE_MARK_REJECTED;
+        if (marks & CACHE_MARK_HAND)
+                cache->hand = &entry->link;
+}
+
 void cache_remove(struct cache *cache, struct grant_key key)
 {
         struct cache_entry **at = find(cache, key);

@@ -38,6 +38,16 @@ struct cache_entry {
         uint8_t key_bytes[];
 };
 
+/* What is known of an entry beside its token, for whoever writes it down. */
+enum cache_mark {
+        CACHE_MARK_VISITED = 1 << 0,
+        CACHE_MARK_USED = 1 << 1,
+        CACHE_MARK_REJECTED = 1 << 2,
+        CACHE_MARK_HAND = 1 << 3, /* the next eviction begins to look here */
+
+        CACHE_MARKS = (1 << 4) - 1,
+};
+
 struct cache_counters {
         uint64_t stored;            /* new entries */
         uint64_t replaced;          /* entries that got a new token */
@@ -102,6 +112,13 @@ struct grant_key cache_entry_key(const struct cache_entry *entry);
 /* Puts `token` (a reference is taken) under the key, in place of the one that is there; others make
  * room. 0, -ENOMEM or CACHE_E_TOO_LARGE. */
 int cache_store(struct cache *cache, struct grant_key key, struct token *token);
+
+/* The entry that came into the cache after this one (NULL: the first), or NULL. */
+const struct cache_entry *cache_newer(const struct cache *cache, const struct cache_entry *entry);
+
+/* What is known of an entry; and what is known of another cache's, put back. */
+unsigned int cache_marks(const struct cache *cache, const struct cache_entry *entry);
+void cache_mark(struct cache *cache, struct grant_key key, unsigned int marks);
 
 /* Takes an entry out, if there is one. */
 void cache_remove(struct cache *cache, struct grant_key key);

@@ -7,6 +7,12 @@
 
 #include "request.h"
 #include "settings.h"
+#include "snapshot.h"
+
+/* What tells one client application from another, in this process and the next: its client_id, its
+ * token URLs, and the file of its client certificate (NULL: none), not its name nor its secrets. */
+void client_digest(uint8_t ret[static SNAPSHOT_DIGEST_BYTES], const struct client_settings *client,
+                   const char *cert_file);
 
 /* The one of this name or client_id. 0 or REASON_UNKNOWN_CLIENT. */
 int client_find(const struct settings *settings, struct text wanted, size_t *ret_index);

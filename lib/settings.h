@@ -26,6 +26,8 @@ struct client_settings {
          * process and never reused, so that no entry can be hit across a change of tenant.
          */
         uint64_t identity;
+        /* The same for another process: SHA-256 of client_id, token URLs and client certificate. */
+        uint8_t identity_sha256[32];
         char *token_url[_AUDIENCE_N]; /* owned; NULL: this client has none for the audience */
         char *default_scope;          /* owned; canonical (see request.h); NULL: none */
         /* When the secrets die, seconds since 1970; 0: not known. [1] is the next secret's. */

@@ -145,6 +145,8 @@ void world_start(struct world *world)
         assert_true(world->settings.max_in_flight_total <= WORLD_FETCHES_MAX);
         assert_true(world->settings.n_clients <= WORLD_CLIENTS);
         world->settings.clients = world->clients;
+        for (size_t i = 0; i < world->settings.n_clients; i++)
+                client_digest(world->clients[i].identity_sha256, &world->clients[i], NULL);
         world->given = given_new(world);
         assert_int_equal(broker_new(&world->broker, &world->given->settings, &world->given->policy,
                                     hash_key),

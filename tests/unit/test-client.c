@@ -140,6 +140,49 @@ static void a_client_is_found_by_either_of_its_names_and_no_other(void **state)
         assert_int_equal(index, 2);
 }
 
+static void assert_digests_differ(const struct client_settings *a, const char *a_cert,
+                                  const struct client_settings *b, const char *b_cert)
+{
+        uint8_t x[SNAPSHOT_DIGEST_BYTES], y[SNAPSHOT_DIGEST_BYTES];
+
+        client_digest(x, a, a_cert);
+        client_digest(y, b, b_cert);
+        assert_memory_not_equal(x, y, sizeof(x));
+}
+
+static void a_digest_covers_all_of_an_identity_and_nothing_else(void **state)
+{
+        const struct client_settings client = {
+                .name = "a", .client_id = "id", .identity = 1, .token_url = {"https://u", NULL}};
+        struct client_settings other = client;
+        uint8_t x[SNAPSHOT_DIGEST_BYTES], y[SNAPSHOT_DIGEST_BYTES];
+
+        (void)state;
+        other.name = (char[]){"b"};
+        other.identity = 2;
+        other.default_scope = (char[]){"scope"};
+        other.secret_expires_s[0] = 5;
+        client_digest(x, &client, "/cert");
+        client_digest(y, &other, "/cert");
+        assert_memory_equal(x, y, sizeof(x));
+
+        assert_digests_differ(&client, "/cert", &client, "/other");
+        assert_digests_differ(&client, NULL, &client, "/cert");
+        assert_digests_differ(&client, NULL, &client, "");
+        other = client;
+        other.client_id = (char[]){"ID"};
+        assert_digests_differ(&client, NULL, &other, NULL);
+        other = client;
+        other.token_url[AUDIENCE_USER] = NULL;
+        other.token_url[AUDIENCE_CUSTOMER] = client.token_url[AUDIENCE_USER];
+        assert_digests_differ(&client, NULL, &other, NULL);
+        /* Nor does anything depend on where one part ends. */
+        other = client;
+        other.client_id = (char[]){"idh"};
+        other.token_url[AUDIENCE_USER] = client.token_url[AUDIENCE_USER] + 1;
+        assert_digests_differ(&client, NULL, &other, NULL);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -150,6 +193,7 @@ int main(void)
                 cmocka_unit_test(basic_is_compared_decoded_and_raw),
                 cmocka_unit_test(basic_and_client_id_may_both_be_there_if_they_mean_the_same),
                 cmocka_unit_test(a_client_is_found_by_either_of_its_names_and_no_other),
+                cmocka_unit_test(a_digest_covers_all_of_an_identity_and_nothing_else),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
