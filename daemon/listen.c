@@ -37,6 +37,7 @@ struct listener {
         struct loop_source source;
         struct listeners *all;
         bool tcp;
+        bool credentials;
         char name[ADDRESS_STRLEN];                              /* for messages */
         char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": no file to remove */
         dev_t device;
@@ -213,13 +214,45 @@ static void accept_some(struct loop_source *source, uint32_t events)
         }
 }
 
+/* Takes connections for credentials as far as there is room. Those that there is none for wait in
+ * the socket's queue, where nothing can start a unit without its credential. */
+static void accept_credentials(struct loop_source *source, uint32_t events)
+{
+        struct listener *listener = list_entry(source, struct listener, source);
+        struct listeners *listeners = listener->all;
+        int fd;
+
+        while (!credential_server_is_full(listeners->credentials)) {
+                fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                if (fd < 0) {
+                        accept_failed(listener);
+                        return;
+                }
+                credential_server_accept(listeners->credentials, fd);
+        }
+        if (!listeners->credentials_full)
+                credential_server_note_full(listeners->credentials);
+        listeners->credentials_full = true;
+        (void)loop_modify(listeners->loop, source, 0);
+}
+
+/* There is room again. */
+static void resume_credentials(struct listeners *listeners)
+{
+        listeners->credentials_full = false;
+        for (size_t i = 0; i < listeners->n; i++)
+                if (listeners->all[i].credentials)
+                        (void)loop_modify(listeners->loop, &listeners->all[i].source, EPOLLIN);
+}
+
 static int open_listener(struct listener *listener, const struct listener_config *config)
 {
         int r;
 
         name_address(listener->name, config);
         listener->tcp = config->address.ss_family != AF_UNIX;
-        listener->source.ready = accept_some;
+        listener->credentials = config->credentials;
+        listener->source.ready = config->credentials ? accept_credentials : accept_some;
         listener->source.fd = socket(config->address.ss_family,
                                      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (listener->source.fd < 0)
@@ -234,11 +267,16 @@ static int open_listener(struct listener *listener, const struct listener_config
 }
 
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
-                   const struct config *config)
+                   struct credential_server *credentials, const struct config *config)
 {
         int r;
 
-        *listeners = (struct listeners){.loop = loop, .server = server, .complaints = {.max = 1}};
+        *listeners = (struct listeners){
+                .loop = loop,
+                .server = server,
+                .credentials = credentials,
+                .complaints = {.max = 1},
+        };
         listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
         if (!listeners->all)
                 return error_trace(-ENOMEM);
@@ -325,6 +363,7 @@ void listeners_deinit(struct listeners *listeners)
         free(listeners->all);
         listeners->all = NULL;
         listeners->n = 0;
+        listeners->credentials_full = false;
 }
 
 int listeners_start(struct listeners *listeners)
@@ -350,6 +389,8 @@ void listeners_tick(struct listeners *listeners)
         if (listeners->paused_until_ms && listeners->paused_until_ms <= now_ms &&
             listeners_start(listeners) < 0)
                 pause_accepting(listeners);
+        if (listeners->credentials_full && !credential_server_is_full(listeners->credentials))
+                resume_credentials(listeners);
 }
 
 uint64_t listeners_next_tick_ms(const struct listeners *listeners)
@@ -360,5 +401,7 @@ uint64_t listeners_next_tick_ms(const struct listeners *listeners)
                 next_ms = listeners->lingerers[listeners->oldest].deadline_ms;
         if (listeners->paused_until_ms && listeners->paused_until_ms < next_ms)
                 next_ms = listeners->paused_until_ms;
+        if (listeners->credentials_full && !credential_server_is_full(listeners->credentials))
+                next_ms = listeners->loop->now_ms;
         return next_ms;
 }
