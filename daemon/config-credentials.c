@@ -68,7 +68,7 @@ static int read_subject(struct config_reader *reader, config_setting_t *setting,
                 .expected = "a kind (username, userid or email), a colon and one subject of 1 to "
                             "256 bytes, without '*', such as \"username:pa\""};
         struct credential_config *entry = target;
-        const char *value, *subject;
+        const char *value, *subject = "";
         int r;
 
         r = config_reader_string(reader, setting, &option, &value);

@@ -17,6 +17,7 @@
 
 #include "credential-server.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,6 +285,7 @@ static void answer(struct credential_connection *connection, struct reply *reply
                 refuse(connection, reason);
                 return;
         }
+        assert(reply->token);
         connection->token = reply->token;
         reply->token = NULL;
         begin_to_write(connection, token_value(connection->token).size);
