@@ -397,7 +397,8 @@ static int init_identity(struct daemon *daemon)
                 .loop = &daemon->loop,
         };
         api_policy_changed(&daemon->api);
-        reload_init(&daemon->reload, &daemon->loop, daemon->broker, &daemon->api, daemon->config);
+        reload_init(&daemon->reload, &daemon->loop, daemon->broker, &daemon->api,
+                    &daemon->credentials, daemon->config);
         return 0;
 }
 

@@ -13,15 +13,17 @@
 #include <string.h>
 
 #include "../lib/error.h"
+#include "credential-server.h"
 #include "loading.h"
 #include "log.h"
 
 void reload_init(struct reload *reload, struct loop *loop, struct broker *broker, struct api *api,
-                 const struct config *config)
+                 struct credential_server *credentials, const struct config *config)
 {
         *reload = (struct reload){.loop = loop,
                                   .broker = broker,
                                   .api = api,
+                                  .credentials = credentials,
                                   .config = config,
                                   .deadline_ms = LOOP_NEVER};
 }
@@ -118,6 +120,7 @@ static bool same_listeners(const struct config *a, const struct config *b)
                 const struct listener_config *x = &a->listeners[i], *y = &b->listeners[i];
 
                 if (x->address_size != y->address_size || x->mode != y->mode || x->gid != y->gid ||
+                    x->credentials != y->credentials ||
                     memcmp(&x->address, &y->address, x->address_size) != 0)
                         return false;
         }
@@ -194,8 +197,11 @@ static void take_over(struct reload *reload, struct config *config)
                 config_free(config);
                 return;
         }
+        credential_server_use(reload->credentials, config);
         r = broker_set_policy(reload->broker, &config->policy, reload->loop->now_ms);
         if (r) {
+                credential_server_use(reload->credentials,
+                                      reload->current ? reload->current : reload->config);
                 reload->n_failed++;
                 log_error("cannot take over the rules for callers: %s", strerror(-r));
                 config_free(config);

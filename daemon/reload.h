@@ -16,12 +16,14 @@
 #include "config.h"
 #include "loop.h"
 
+struct credential_server;
 struct loading;
 
 struct reload {
         struct loop *loop; /* borrowed, like these */
         struct broker *broker;
         struct api *api;
+        struct credential_server *credentials;
         const struct config *config; /* what the daemon was started with */
         struct config *current;      /* owned; whose rules hold; NULL: those of `config` */
         struct config *before;       /* owned; replies may still name its rules */
@@ -35,7 +37,7 @@ struct reload {
 };
 
 void reload_init(struct reload *reload, struct loop *loop, struct broker *broker, struct api *api,
-                 const struct config *config);
+                 struct credential_server *credentials, const struct config *config);
 void reload_deinit(struct reload *reload);
 
 /* Begins to read the file; while that is under way, it will be read once more. */

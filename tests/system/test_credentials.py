@@ -12,12 +12,23 @@ import os
 import pwd
 import select
 import shutil
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from harness import CRM, MANAGE, PORTAL, READ, STAFF, payload, scratch_directory, totals
+from harness import (
+    CRM,
+    MANAGE,
+    PORTAL,
+    READ,
+    STAFF,
+    libconfig,
+    payload,
+    scratch_directory,
+    totals,
+)
 from wire import TIMEOUT, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be taken for systemd")
@@ -350,6 +361,29 @@ def test_a_stop_refuses_those_who_wait(credd, issuer):
         refused(read(connection), "shutting_down")
     daemon.ended()
     issuer.release()
+
+
+def test_entries_change_while_a_unit_waits(credd, issuer):
+    """At SIGHUP those who wait are judged by the entries that hold now."""
+    daemon = credd()
+    issuer.behave(hold=True)
+    with in_unit(UNIT):
+        kept = connect(daemon, address(UNIT, ID))
+        lost = connect(daemon, address(UNIT, "other"))
+        changed = connect(daemon, address(UNIT, "crm"))
+        issuer.wait_for("held", 3)
+        entries = [ENTRIES[0], {**ENTRIES[2], "subject": "userid:815"}]
+        daemon.settings["credentials"] = entries
+        lines = [f"{name} = {libconfig(value)};" for name, value in daemon.settings.items()]
+        daemon.path.write_text("\n".join(lines) + "\n")
+        daemon.terminate(signal.SIGHUP)
+        refused(read(lost), "client_not_permitted")
+        refused(read(changed), "subject_not_permitted")
+        issuer.release()
+        granted(read(kept), "pa")
+        issuer.reset()
+        granted(read(connect(daemon, address(UNIT, "crm"))), "815")
+    refused(ask(daemon, "batch@7.service"), "no_credential")
 
 
 def test_the_socket_is_roots(credd):
