@@ -279,8 +279,8 @@ static int reject_client(struct config_reader *reader, config_setting_t *setting
                                    nearest.name ? nearest.name : "", nearest.name ? "\"?" : "");
 }
 
-static int read_client(struct config_reader *reader, config_setting_t *setting,
-                       const struct settings *settings, struct rule *rule)
+int config_callers_find_client(struct config_reader *reader, config_setting_t *setting,
+                               const struct settings *settings, size_t *ret, bool *ret_found)
 {
         static const struct config_option option = {
                 .check = config_reader_is_name,
@@ -288,17 +288,32 @@ static int read_client(struct config_reader *reader, config_setting_t *setting,
         const char *name;
         int r;
 
+        *ret_found = false;
         r = config_reader_string(reader, setting, &option, &name);
         if (r || !name)
                 return error_trace(r);
         for (size_t i = 0; i < settings->n_clients; i++) {
                 if (settings->clients[i].name && strcmp(settings->clients[i].name, name) == 0) {
-                        rule->clients[rule->n_clients++] = i;
+                        *ret = i;
+                        *ret_found = true;
                         return 0;
                 }
         }
         /* Without any, that is what was said already. */
         return settings->n_clients > 0 ? reject_client(reader, setting, name, settings) : 0;
+}
+
+static int read_client(struct config_reader *reader, config_setting_t *setting,
+                       const struct settings *settings, struct rule *rule)
+{
+        bool found;
+        int r;
+
+        r = config_callers_find_client(reader, setting, settings, &rule->clients[rule->n_clients],
+                                       &found);
+        if (!r && found)
+                rule->n_clients++;
+        return error_trace(r);
 }
 
 static int read_clients(struct config_reader *reader, config_setting_t *setting,
@@ -343,12 +358,20 @@ static int check_rights(struct config_reader *reader, config_setting_t *setting,
                                     "'clients', 'subjects' and 'scopes' nor 'monitor' nor 'admin'");
 }
 
+/* A socket for credentials is not one for callers. */
 static bool listens_on_tcp_only(const struct config *config)
 {
-        for (size_t i = 0; i < config->n_listeners; i++)
-                if (config->listeners[i].address.ss_family == AF_UNIX)
+        bool tcp = false;
+
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                const struct listener_config *listener = &config->listeners[i];
+
+                if (listener->address.ss_family != AF_UNIX)
+                        tcp = true;
+                else if (!listener->credentials)
                         return false;
-        return config->n_listeners > 0;
+        }
+        return tcp;
 }
 
 static int check_reach(struct config_reader *reader, config_setting_t *setting,

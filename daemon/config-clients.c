@@ -53,7 +53,7 @@ static bool is_credential(const char *value)
 }
 
 /* Refined by scope_canonicalise(), once there is a copy that it may rewrite. */
-static bool is_scope(const char *value)
+bool config_clients_is_scope(const char *value)
 {
         char copy[REQUEST_SCOPE_MAX_BYTES + 1];
         size_t size = strlen(value);
@@ -187,8 +187,7 @@ static const struct config_option entry_options[] = {
          CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_CUSTOMER]),
          .check = config_url_is_token_url, .expected = URL_EXPECTATION, .quiet = true},
         {"default_scope", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.default_scope),
-         .check = is_scope,
-         .expected = "scope values (RFC 6749, section 3.3) with single spaces between them"},
+         .check = config_clients_is_scope, .expected = CONFIG_SCOPE_EXPECTED},
         {.name = NULL},
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * An entry is either a Unix socket or a loopback port. "localhost" is not looked up: it means both
- * loopback addresses, because whoever held the other one could answer in our name. Nothing but
- * loopback can be written, since only there the kernel tells who is asking.
+ * An entry is a Unix socket, for callers or for credentials, or a loopback port. "localhost" is not
+ * looked up: it means both loopback addresses, because whoever held the other one could answer in
+ * our name. Nothing but loopback can be written, since only there the kernel tells who is asking.
  */
 
 #include "config-listen.h"
@@ -22,6 +22,7 @@
 #define LISTENERS_MAX         64 /* entries */
 #define DEFAULT_SOCKET        "/run/egain-tokend/token.sock"
 #define DEFAULT_MODE          0660
+#define CREDENTIALS_MODE      0600 /* who connects is systemd, as root */
 #define UNIX_PATH_SIZE        sizeof(((struct sockaddr_un *)NULL)->sun_path)
 #define NO_GID                ((gid_t)-1)
 #define UNIX_PATH_EXPECTATION "an absolute path of at most 107 bytes that names a file"
@@ -30,6 +31,7 @@ _Static_assert(UNIX_PATH_SIZE == 108, "UNIX_PATH_EXPECTATION tells another lengt
 
 struct entry {
         char *unix_path; /* owned, like the others */
+        char *credentials;
         char *tcp;
         char *mode;
         char *group;
@@ -82,6 +84,8 @@ static bool is_tcp(const char *value)
 static const struct config_option entry_options[] = {
         {"unix", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, unix_path), .check = is_unix_path,
          .expected = UNIX_PATH_EXPECTATION},
+        {"credentials", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, credentials),
+         .check = is_unix_path, .expected = UNIX_PATH_EXPECTATION},
         {"tcp", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, tcp), .check = is_tcp,
          .expected =
                  "\"localhost:PORT\", \"127.0.0.1:PORT\" or \"[::1]:PORT\" with a PORT from 1 to "
@@ -175,14 +179,18 @@ static int add_tcp(struct config_reader *reader, struct config *config, int line
         return error_trace(r);
 }
 
-/* Judges what can be judged, whatever else is wrong. */
+/* Judges what can be judged, whatever else is wrong. `name` is "unix" or "credentials", `path` NULL
+ * where that was refused. */
 static int add_unix(struct config_reader *reader, struct config *config, config_setting_t *setting,
-                    const struct entry *entry)
+                    const struct entry *entry, const char *name, const char *path)
 {
-        struct listener_config listener = unix_listener(entry->unix_path ? entry->unix_path : "");
+        struct listener_config listener = unix_listener(path ? path : "");
         int r;
 
-        listener.line = config_reader_line(setting, "unix");
+        listener.line = config_reader_line(setting, name);
+        listener.credentials = strcmp(name, "credentials") == 0;
+        if (listener.credentials)
+                listener.mode = CREDENTIALS_MODE;
         if (entry->mode)
                 listener.mode = parse_mode(entry->mode);
         if (entry->group) {
@@ -193,9 +201,9 @@ static int add_unix(struct config_reader *reader, struct config *config, config_
                 if (r)
                         return error_trace(r);
         }
-        if (!entry->unix_path)
+        if (!path)
                 return 0;
-        return add_new_listener(reader, config, &listener, entry->unix_path);
+        return add_new_listener(reader, config, &listener, path);
 }
 
 /* mode and group make sense for a Unix socket only. */
@@ -210,7 +218,7 @@ static int reject_for_tcp(struct config_reader *reader, config_setting_t *settin
 static int read_entry(struct config_reader *reader, config_setting_t *setting,
                       struct config *config)
 {
-        bool is_unix = false, is_tcp_too = false;
+        bool is_unix, is_tcp_too, is_credentials;
         struct entry entry = {.unix_path = NULL};
         int r;
 
@@ -220,10 +228,13 @@ static int read_entry(struct config_reader *reader, config_setting_t *setting,
 
         is_unix = config_setting_get_member(setting, "unix");
         is_tcp_too = config_setting_get_member(setting, "tcp");
-        if (is_unix == is_tcp_too) {
-                r = config_mistakes_add(&reader->mistakes, config_reader_line(setting, "tcp"),
-                                        "an entry of 'listen' needs %s 'unix' or 'tcp'",
-                                        is_unix ? "one, not both, of" : "either");
+        is_credentials = config_setting_get_member(setting, "credentials");
+        if (is_unix + is_tcp_too + is_credentials != 1) {
+                r = config_mistakes_add(&reader->mistakes,
+                                        config_reader_line(setting, is_tcp_too ? "tcp" : "unix"),
+                                        "an entry of 'listen' needs one%s of 'unix', 'tcp' and "
+                                        "'credentials'",
+                                        is_unix || is_tcp_too ? ", not several," : "");
         } else if (is_tcp_too) {
                 r = reject_for_tcp(reader, setting, "mode");
                 if (!r)
@@ -231,11 +242,14 @@ static int read_entry(struct config_reader *reader, config_setting_t *setting,
                 if (!r && entry.tcp)
                         r = add_tcp(reader, config, config_reader_line(setting, "tcp"), entry.tcp);
         } else {
-                r = add_unix(reader, config, setting, &entry);
+                r = is_unix ? add_unix(reader, config, setting, &entry, "unix", entry.unix_path)
+                            : add_unix(reader, config, setting, &entry, "credentials",
+                                       entry.credentials);
         }
 
 out:
         free(entry.unix_path);
+        free(entry.credentials);
         free(entry.tcp);
         free(entry.mode);
         free(entry.group);

@@ -24,6 +24,7 @@
 #include "config-audit.h"
 #include "config-callers.h"
 #include "config-clients.h"
+#include "config-credentials.h"
 #include "config-listen.h"
 #include "config-mistakes.h"
 #include "config-reader.h"
@@ -101,6 +102,7 @@ static const struct config_option options[] = {
         {"listen", CONFIG_KIND_OTHER, .read = config_listen_read},
         {"clients", CONFIG_KIND_OTHER, .read = config_clients_read},
         {"callers", CONFIG_KIND_OTHER, .read = config_callers_read},
+        {"credentials", CONFIG_KIND_OTHER, .read = config_credentials_read},
         {"audit", CONFIG_KIND_GROUP, .options = config_audit_options},
         {"cache", CONFIG_KIND_GROUP, .options = cache_options},
         {"upstream", CONFIG_KIND_GROUP, .options = upstream_options},
@@ -139,7 +141,11 @@ static int read_tree(struct config_reader *reader, config_setting_t *root, struc
         r = config_audit_resolve(reader, config_setting_get_member(root, "audit"), config);
         if (r)
                 return error_trace(r);
-        return config_callers_resolve(reader, config_setting_get_member(root, "callers"), config);
+        r = config_callers_resolve(reader, config_setting_get_member(root, "callers"), config);
+        if (r)
+                return error_trace(r);
+        return config_credentials_resolve(reader, config_setting_get_member(root, "credentials"),
+                                          config);
 }
 
 /* libconfig tells a line and a word or two. */
@@ -347,6 +353,9 @@ void config_free(struct config *config)
         free(config->tls);
         free(config->listeners);
         policy_deinit(&config->policy);
+        for (size_t i = 0; i < config->n_credentials; i++)
+                config_credentials_deinit(&config->credentials[i]);
+        free(config->credentials);
         free(config->audit.file);
         free(config->audit.key_file);
         secret_deinit(&config->audit.key);

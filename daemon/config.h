@@ -19,9 +19,10 @@
 struct listener_config {
         struct sockaddr_storage address; /* AF_UNIX, AF_INET or AF_INET6; TCP is always loopback */
         socklen_t address_size;
-        mode_t mode; /* of a Unix socket, 0660 unless told */
-        gid_t gid;   /* of a Unix socket; (gid_t)-1: leave it */
-        int line;    /* where the file says so, for messages; 0: built-in default */
+        mode_t mode;      /* of a Unix socket, 0660 unless told */
+        gid_t gid;        /* of a Unix socket; (gid_t)-1: leave it */
+        bool credentials; /* a Unix socket, for systemd alone; mode 0600 unless told */
+        int line;         /* where the file says so, for messages; 0: built-in default */
 };
 
 enum secret_kind {
@@ -53,6 +54,16 @@ struct upstream_config {
         char *proxy;         /* owned; NULL: as the environment says; "": none */
         char *no_proxy;      /* owned; NULL: as the environment says; hosts that need no proxy */
         size_t max_response_bytes;
+};
+
+/* A token that systemd hands to a unit as a credential. */
+struct credential_config {
+        struct rule rule; /* what the entry gives: one client, one subject; `unit` is whom it is for
+                           */
+        char *id;         /* owned; what the credential is called */
+        char *subject;    /* owned; without its kind, */
+        enum subject_kind subject_kind; /* which is this */
+        char *scope;                    /* owned; canonical */
 };
 
 enum audit_target {
@@ -100,6 +111,8 @@ struct config {
         size_t n_listeners;
         struct upstream_config upstream;
         struct policy policy; /* rules of `callers`; clients by index into settings.clients */
+        struct credential_config *credentials; /* owned; in the order of the file */
+        size_t n_credentials;
         struct audit_config audit;
         size_t max_connections;
         uint64_t header_timeout_ms; /* a request not complete by then is cut */

@@ -26,6 +26,7 @@
 #include "../lib/broker.h"
 #include "../lib/error.h"
 #include "audit.h"
+#include "credential-server.h"
 #include "fdstore.h"
 #include "keeper.h"
 #include "listen.h"
@@ -65,6 +66,7 @@ struct daemon {
         struct peer_finder finder;
         struct reload reload;
         struct server server;
+        struct credential_server credentials;
         struct listeners listeners;
         enum phase phase;
         uint64_t phase_until_ms;
@@ -114,7 +116,8 @@ static bool is_deserted(struct flight *flight)
         struct waiter *waiter = NULL;
 
         while ((waiter = broker_next_waiter(flight, waiter)))
-                if (!server_caller_is_gone(waiter))
+                if (!(credential_server_owns(waiter) ? credential_server_caller_is_gone(waiter)
+                                                     : server_caller_is_gone(waiter)))
                         return false;
         return true;
 }
@@ -179,6 +182,14 @@ static void log_note(const struct note *note)
         }
 }
 
+static void resume(struct daemon *daemon, struct waiter *waiter)
+{
+        if (credential_server_owns(waiter))
+                credential_server_resume(&daemon->credentials, waiter);
+        else
+                server_resume(&daemon->server, waiter);
+}
+
 /* What was carried out may have more to do in libmicrohttpd, so another turn follows soon. */
 static void carry_out_commands(struct daemon *daemon)
 {
@@ -194,7 +205,7 @@ static void carry_out_commands(struct daemon *daemon)
                         break;
                 case COMMAND_NOTE: log_note(&command.note); break;
                 case COMMAND_PURGED: server_resume_purge(&daemon->server, command.purge); break;
-                case COMMAND_REPLY: server_resume(&daemon->server, command.waiter); break;
+                case COMMAND_REPLY: resume(daemon, command.waiter); break;
                 }
                 n++;
         }
@@ -268,7 +279,8 @@ static void update_phase(struct daemon *daemon)
         if (daemon->phase == PHASE_DRAINING && (broker_is_idle(daemon->broker) || late))
                 begin_flush(daemon);
         if (daemon->phase == PHASE_FLUSHING && !daemon->commands_left &&
-            broker_is_idle(daemon->broker) && (daemon->server.n_requests == 0 || late))
+            broker_is_idle(daemon->broker) &&
+            ((daemon->server.n_requests == 0 && daemon->credentials.n == 0) || late))
                 daemon->phase = PHASE_DONE;
 }
 
@@ -287,6 +299,7 @@ static uint64_t next_turn_ms(struct daemon *daemon)
         next_ms = earlier(next_ms, daemon->upstream.timer_ms);
         next_ms = earlier(next_ms, keeper_next_tick_ms(&daemon->keeper));
         next_ms = earlier(next_ms, listeners_next_tick_ms(&daemon->listeners));
+        next_ms = earlier(next_ms, credential_server_next_tick_ms(&daemon->credentials));
         next_ms = earlier(next_ms, reload_next_tick_ms(&daemon->reload));
         next_ms = earlier(next_ms, audit_next_tick_ms(daemon->audit));
         next_ms = earlier(next_ms, log_next_tick_ms());
@@ -308,6 +321,7 @@ static int run(struct daemon *daemon)
                 take_fetch_ends(daemon);
                 broker_tick(daemon->broker, daemon->loop.now_ms, daemon->loop.wall_ms);
                 keeper_tick(&daemon->keeper);
+                credential_server_tick(&daemon->credentials);
                 listeners_tick(&daemon->listeners);
                 audit_tick(daemon->audit, daemon->loop.now_ms, daemon->loop.wall_ms);
                 carry_out_commands(daemon);
@@ -342,7 +356,7 @@ static int init_signals(struct daemon *daemon)
 static size_t affordable_connections(const struct config *config)
 {
         const size_t others = DESCRIPTORS_RESERVED + LISTEN_LINGER_MAX + config->n_listeners +
-                              2 * config->settings.max_in_flight_total;
+                              CREDENTIAL_CONNECTIONS_MAX + 2 * config->settings.max_in_flight_total;
         const size_t wanted = config->max_connections + others;
         struct rlimit limit;
 
@@ -372,14 +386,18 @@ static void log_totals(const struct daemon *daemon)
                   " fetches=%" PRIu64 " refreshes=%" PRIu64 " retries=%" PRIu64 " dropped=%" PRIu64
                   " tokens=%" PRIu64 " refusals=%" PRIu64 " holds=%" PRIu64 " failures=%" PRIu64
                   " evicted=%" PRIu64 " expired=%" PRIu64 " connections=%" PRIu64
-                  " connections_refused=%" PRIu64 " connections_cut=%" PRIu64,
+                  " connections_refused=%" PRIu64 " connections_cut=%" PRIu64
+                  " credentials=%" PRIu64 " credentials_refused=%" PRIu64
+                  " credentials_full=%" PRIu64,
                   counters.requests, counters.hits, counters.misses, counters.coalesced,
                   counters.refused, counters.timed_out, counters.served_old, counters.blocked,
                   counters.rejections, counters.fetches, counters.refreshes, counters.retries,
                   counters.dropped, counters.tokens, counters.refusals, counters.holds,
                   counters.failures, counters.cache.evicted_entries + counters.cache.evicted_memory,
                   counters.cache.expired, daemon->server.connections.accepted,
-                  daemon->server.connections.refused, daemon->server.connections.cut);
+                  daemon->server.connections.refused, daemon->server.connections.cut,
+                  daemon->credentials.counters.granted, daemon->credentials.counters.refused,
+                  daemon->credentials.counters.full);
 }
 
 /* A configuration that was read again takes the place of the one before. */
@@ -390,10 +408,13 @@ static int apply_config(void *data, const struct config *config)
 
         if (policy_names_units(&config->policy))
                 server_ask_units(&daemon->server);
+        credential_server_use(&daemon->credentials, config);
         r = broker_reconfigure(daemon->broker, &config->settings, &config->policy,
                                daemon->loop.now_ms);
-        if (r)
+        if (r) {
+                credential_server_use(&daemon->credentials, daemon->config);
                 return error_trace(r);
+        }
         daemon->config = config;
         keeper_set_config(&daemon->keeper, config);
         upstream_set_config(&daemon->upstream, &config->upstream,
@@ -472,7 +493,11 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
                                 affordable_connections(config), config->header_timeout_ms,
                                 config->idle_timeout_ms);
         if (r == 0)
-                r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server, config);
+                r = credential_server_init(&daemon->credentials, &daemon->loop, daemon->broker,
+                                           daemon->audit, &daemon->finder, &daemon->reload, config);
+        if (r == 0)
+                r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server,
+                                   &daemon->credentials, config);
         if (r == LISTEN_E_FAILED)
                 return DAEMON_E_FAILED;
         if (r == 0) {
@@ -486,6 +511,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
 static void daemon_deinit(struct daemon *daemon)
 {
         listeners_deinit(&daemon->listeners);
+        credential_server_deinit(&daemon->credentials);
         server_deinit(&daemon->server);
         peer_finder_deinit(&daemon->finder);
         audit_free(daemon->audit);

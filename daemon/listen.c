@@ -38,6 +38,7 @@ struct listener {
         struct loop_source source;
         struct listeners *all;
         bool tcp;
+        bool credentials;
         char name[ADDRESS_STRLEN];                              /* for messages */
         char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": no file to remove */
         dev_t device;
@@ -216,13 +217,45 @@ static void accept_some(struct loop_source *source, uint32_t events)
         }
 }
 
+/* Takes connections for credentials as far as there is room. Those that there is none for wait in
+ * the socket's queue, where nothing can start a unit without its credential. */
+static void accept_credentials(struct loop_source *source, uint32_t events)
+{
+        struct listener *listener = list_entry(source, struct listener, source);
+        struct listeners *listeners = listener->all;
+        int fd;
+
+        while (!credential_server_is_full(listeners->credentials)) {
+                fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                if (fd < 0) {
+                        accept_failed(listener);
+                        return;
+                }
+                credential_server_accept(listeners->credentials, fd);
+        }
+        if (!listeners->credentials_full)
+                credential_server_note_full(listeners->credentials);
+        listeners->credentials_full = true;
+        (void)loop_modify(listeners->loop, source, 0);
+}
+
+/* There is room again. */
+static void resume_credentials(struct listeners *listeners)
+{
+        listeners->credentials_full = false;
+        for (size_t i = 0; i < listeners->n; i++)
+                if (listeners->all[i].credentials)
+                        (void)loop_modify(listeners->loop, &listeners->all[i].source, EPOLLIN);
+}
+
 static int open_listener(struct listener *listener, const struct listener_config *config)
 {
         int r;
 
         name_address(listener->name, config);
         listener->tcp = config->address.ss_family != AF_UNIX;
-        listener->source.ready = accept_some;
+        listener->credentials = config->credentials;
+        listener->source.ready = config->credentials ? accept_credentials : accept_some;
         listener->source.fd = socket(config->address.ss_family,
                                      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (listener->source.fd < 0)
@@ -238,11 +271,15 @@ static int open_listener(struct listener *listener, const struct listener_config
 }
 
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
-                   const struct config *config)
+                   struct credential_server *credentials, const struct config *config)
 {
         int r;
 
-        *listeners = (struct listeners){.loop = loop, .server = server};
+        *listeners = (struct listeners){
+                .loop = loop,
+                .server = server,
+                .credentials = credentials,
+        };
         listeners->all = calloc(config->n_listeners, sizeof(*listeners->all));
         if (!listeners->all)
                 return error_trace(-ENOMEM);
@@ -329,6 +366,7 @@ void listeners_deinit(struct listeners *listeners)
         free(listeners->all);
         listeners->all = NULL;
         listeners->n = 0;
+        listeners->credentials_full = false;
 }
 
 int listeners_start(struct listeners *listeners)
@@ -360,6 +398,8 @@ void listeners_tick(struct listeners *listeners)
                           "connections have been accepted for %d s without a failure",
                           WELL_MS / 1000);
         }
+        if (listeners->credentials_full && !credential_server_is_full(listeners->credentials))
+                resume_credentials(listeners);
 }
 
 uint64_t listeners_next_tick_ms(const struct listeners *listeners)
@@ -372,5 +412,7 @@ uint64_t listeners_next_tick_ms(const struct listeners *listeners)
                 next_ms = listeners->paused_until_ms;
         if (listeners->well_at_ms && listeners->well_at_ms < next_ms)
                 next_ms = listeners->well_at_ms;
+        if (listeners->credentials_full && !credential_server_is_full(listeners->credentials))
+                next_ms = listeners->loop->now_ms;
         return next_ms;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "config.h"
+#include "credential-server.h"
 #include "log.h"
 #include "loop.h"
 #include "server.h"
@@ -25,12 +26,14 @@ struct lingerer {
 };
 
 struct listeners {
-        struct loop *loop;     /* borrowed */
-        struct server *server; /* borrowed */
-        struct listener *all;  /* owned */
+        struct loop *loop;                     /* borrowed */
+        struct server *server;                 /* borrowed */
+        struct credential_server *credentials; /* borrowed */
+        struct listener *all;                  /* owned */
         size_t n;
         uint64_t paused_until_ms; /* accepting stopped for want of descriptors; 0: it did not */
         uint64_t well_at_ms;      /* it will be said that accepting goes on; 0: it did all along */
+        bool credentials_full;    /* connections for credentials wait until there is room */
         struct lingerer lingerers[LISTEN_LINGER_MAX]; /* a ring, oldest at `oldest` */
         size_t oldest;
         size_t n_lingerers;
@@ -42,7 +45,7 @@ enum {
 
 /* Binds all of them, and accepts nothing yet. 0, -ENOMEM, -errno or LISTEN_E_FAILED. */
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
-                   const struct config *config);
+                   struct credential_server *credentials, const struct config *config);
 
 /* Closes them, and removes the Unix sockets that are still ours. */
 void listeners_deinit(struct listeners *listeners);

@@ -18,6 +18,7 @@ bool reload_same_listeners(const struct config *a, const struct config *b)
                 const struct listener_config *x = &a->listeners[i], *y = &b->listeners[i];
 
                 if (x->address_size != y->address_size || x->mode != y->mode || x->gid != y->gid ||
+                    x->credentials != y->credentials ||
                     memcmp(&x->address, &y->address, x->address_size) != 0)
                         return false;
         }

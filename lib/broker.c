@@ -381,10 +381,10 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
         flight->refresh = false;
 }
 
-/* The quota of a rule; NULL: it has none. */
+/* The quota of a rule; NULL: it has none, as those that are not in the policy. */
 static struct quota *quota_of(const struct broker *broker, const struct rule *rule)
 {
-        return rule->everything ? NULL : &broker->quotas[rule - broker->policy->rules];
+        return rule->fetches.count == 0 ? NULL : &broker->quotas[rule - broker->policy->rules];
 }
 
 enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,

@@ -24,7 +24,7 @@ static const struct rule built_in = {
         .monitor = true,
 };
 
-static void rule_deinit(struct rule *rule)
+void rule_deinit(struct rule *rule)
 {
         for (size_t i = 0; i < rule->n_subjects; i++)
                 free(rule->subjects[i].pattern);
@@ -106,6 +106,10 @@ int policy_select(const struct policy *policy, const struct peer *peer,
 
         if (!peer->known)
                 return REASON_PEER_GONE;
+        if (peer->entitled_by) {
+                *ret = peer->entitled_by;
+                return 0;
+        }
         if (policy->n_rules == 0 && is_trusted(policy, peer)) {
                 *ret = &built_in;
                 return 0;

@@ -22,6 +22,8 @@
 
 /* The process at the other end of a connection, as the kernel names it. Belongs to whoever asked
  * the kernel (daemon/peer). */
+struct rule;
+
 struct peer {
         bool known; /* false: the kernel could not tell; then only `tcp` is set beside it */
         bool tcp;   /* of such a peer nothing but the uid can be known */
@@ -31,6 +33,10 @@ struct peer {
         size_t n_groups;
         bool unit_asked; /* the kernel was asked for the unit, whatever it said */
         char *unit;      /* owned; the systemd unit, such as "crm-sync.service"; NULL: not known */
+        /* Borrowed; what this peer may have, as was settled before it asked (see
+         * daemon/credential-server); then no rule of the policy matters. NULL: the policy decides.
+         */
+        const struct rule *entitled_by;
 };
 
 /* "username:pa*" */
@@ -71,6 +77,9 @@ struct policy {
         uid_t own_uid;      /* the daemon's user */
 };
 
+/* Frees what a rule owns; takes one that is all zeros. */
+void rule_deinit(struct rule *rule);
+
 /* Frees what the policy owns; takes one that is all zeros. */
 void policy_deinit(struct policy *policy);
 
@@ -81,9 +90,10 @@ bool policy_names_units(const struct policy *policy);
 bool policy_has_keys(const struct policy *policy);
 
 /*
- * The rule that decides about this peer; `keys` (NULL: none) are what it sent as client_secret. 0,
- * or REASON_PEER_GONE, REASON_NOT_PERMITTED (no rule), REASON_BAD_KEY (only its key keeps a rule
- * from being selected, and no other is). *ret is set on 0 only, borrowed from the policy or static.
+ * The rule that decides about this peer: the one it is entitled by, if that is set; `keys` (NULL:
+ * none) are what it sent as client_secret. 0, or REASON_PEER_GONE, REASON_NOT_PERMITTED (no rule),
+ * REASON_BAD_KEY (only its key keeps a rule from being selected, and no other is). *ret is set on 0
+ * only, borrowed from the policy or static.
  */
 int policy_select(const struct policy *policy, const struct peer *peer,
                   const struct request_keys *keys, const struct rule **ret);

@@ -88,6 +88,13 @@
           "The header Host must name localhost, 127.0.0.1 or [::1].")                              \
         X(NO_METADATA_HEADER, "no_metadata_header", 403, "access_denied", 0,                       \
           "The header 'Metadata: true' is missing.")                                               \
+        X(NOT_SYSTEMD, "not_systemd", 403, "access_denied", 0,                                     \
+          "Credentials are for systemd, which connects as root from an address that names a unit " \
+          "and a credential.")                                                                     \
+        X(OTHER_UNIT, "other_unit", 403, "access_denied", 0,                                       \
+          "The process that connected is not in the unit that its address names.")                 \
+        X(NO_CREDENTIAL, "no_credential", 403, "access_denied", 0,                                 \
+          "No entry of credentials is for this unit and this name.")                               \
         /* the issuer refuses this subject or scope */                                             \
         X(SUBJECT_REFUSED, "subject_refused", 400, "invalid_grant", 0,                             \
           "The issuer does not know the subject, or refuses it.")                                  \

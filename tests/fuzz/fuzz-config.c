@@ -59,6 +59,22 @@ static void check_audit(const struct audit_config *audit)
         must(audit->max_records > 0);
 }
 
+static void check_credential(const struct credential_config *entry, const struct settings *settings)
+{
+        const struct rule *rule = &entry->rule;
+
+        must(entry->id && entry->subject && *entry->subject && entry->scope && *entry->scope);
+        must(rule->name && rule->unit && rule->line > 0 && rule->fetches.count == 0);
+        must(!rule->user && !rule->group && !rule->has_key && !rule->monitor && !rule->admin);
+        must(rule->n_clients == 1 && rule->n_subjects == 1 && rule->n_scopes > 0);
+        must(rule->clients[0] < settings->n_clients);
+        must(!strchr(rule->subjects[0].pattern, '*'));
+        must(policy_check_subject(rule, entry->subject_kind, TEXT(entry->subject)) == 0);
+        must(policy_check_scope(rule, TEXT(entry->scope)) == 0);
+        for (size_t i = 0; i < rule->n_scopes; i++)
+                must(!strchr(rule->scopes[i], '*'));
+}
+
 /* Whether each line is a warning. */
 static bool only_warns(const char *said)
 {
@@ -96,6 +112,8 @@ static void check(const struct config *config)
         must(config->log_level <= LOG_LEVEL_DEBUG);
         for (size_t i = 0; i < config->policy.n_rules; i++)
                 check_rule(&config->policy.rules[i], settings);
+        for (size_t i = 0; i < config->n_credentials; i++)
+                check_credential(&config->credentials[i], settings);
         check_audit(&config->audit);
         for (size_t i = 0; i < settings->n_clients; i++) {
                 const struct client_settings *client = &settings->clients[i];

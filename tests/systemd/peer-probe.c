@@ -129,12 +129,24 @@ static void copy(int from, int to)
                 die("read");
 }
 
-static void ask(const char *text)
+/* The name of an abstract socket to ask from; NULL: none. */
+static void ask(const char *text, const char *from)
 {
         struct sockaddr_storage address;
         const socklen_t size = parse_address(text, &address);
         const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
 
+        if (from) {
+                const size_t length = strlen(from);
+
+                if (length >= sizeof(un.sun_path))
+                        die("the name to ask from is too long");
+                memcpy(un.sun_path + 1, from, length);
+                if (bind(fd, (struct sockaddr *)&un,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) < 0)
+                        die(from);
+        }
         if (fd < 0 || connect(fd, (struct sockaddr *)&address, size) < 0)
                 die(text);
         copy(STDIN_FILENO, fd);
@@ -146,10 +158,11 @@ int main(int argc, char **argv)
 {
         if (argc >= 4 && strcmp(argv[1], "listen") == 0)
                 serve(argv[2], argv[3], argc > 4);
-        if (argc != 3 || strcmp(argv[1], "ask") != 0) {
-                (void)fprintf(stderr, "usage: peer-probe listen PATH PORT [older] | ask ADDRESS\n");
+        if (argc < 3 || argc > 4 || strcmp(argv[1], "ask") != 0) {
+                (void)fprintf(stderr, "usage: peer-probe listen PATH PORT [older] | "
+                                      "ask ADDRESS [ABSTRACT-NAME-TO-ASK-FROM]\n");
                 return 2;
         }
-        ask(argv[2]);
+        ask(argv[2], argv[3]);
         return 0;
 }

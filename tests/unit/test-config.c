@@ -544,7 +544,7 @@ static void test_unknown_options(void **state)
         bad(CLIENT "Cache = {};", "t.conf:2: unknown option 'Cache'; did you mean 'cache'?\n");
         bad(CLIENT "listen = ({ tpc = \"localhost:1\"; });",
             "t.conf:2: unknown option 'tpc' in 'listen'\n"
-            "t.conf:2: an entry of 'listen' needs either 'unix' or 'tcp'\n");
+            "t.conf:2: an entry of 'listen' needs one of 'unix', 'tcp' and 'credentials'\n");
         bad(CLIENT "listen = ({ unix = \"/a\"; grop = \"0\"; });",
             "t.conf:2: unknown option 'grop' in 'listen'; did you mean 'group'?\n");
         bad("clients = ({ name = \"a\"; client_secrte = \"hush\"; " REST " });",
@@ -872,9 +872,10 @@ static void test_listen_refused(void **state)
         bad(CLIENT "listen = ();",
             "t.conf:2: 'listen' must have 1 to 64 entries, ( { name = value; } ), not 0\n");
         bad(CLIENT "listen = ({});",
-            "t.conf:2: an entry of 'listen' needs either 'unix' or 'tcp'\n");
+            "t.conf:2: an entry of 'listen' needs one of 'unix', 'tcp' and 'credentials'\n");
         bad(CLIENT "listen = ({ unix = \"/a\";\ntcp = \"localhost:1\"; });",
-            "t.conf:3: an entry of 'listen' needs one, not both, of 'unix' or 'tcp'\n");
+            "t.conf:3: an entry of 'listen' needs one, not several, of 'unix', 'tcp' and "
+            "'credentials'\n");
         bad(CLIENT "listen = ({ tcp = \"localhost:1\";\nmode = \"0660\";\ngroup = \"0\"; });",
             "t.conf:3: 'mode' goes with 'unix', not with 'tcp'\n"
             "t.conf:4: 'group' goes with 'unix', not with 'tcp'\n");
@@ -1593,19 +1594,11 @@ static void test_sample(void **state)
         free(text);
 }
 
-/* The example of rules holds, too, without the slashes at each line. */
-static void test_sample_of_rules(void **state)
+/* Takes the two slashes off the lines of a list in the sample. */
+static void uncomment(char *text, const char *begin)
 {
-        static const char *const options[] = {
-                "name",   "user",     "group",   "unit",    "// key_file", "clients",
-                "scopes", "subjects", "fetches", "monitor", "admin",
-        };
-        char *text = read_whole(TEST_SAMPLE_CONFIG), *line, *end;
-        const struct rule *rules;
-        struct config *config;
+        char *line = strstr(text, begin), *end;
 
-        (void)state;
-        line = strstr(text, "\n//callers = (");
         assert_non_null(line);
         end = strstr(line, "\n//);");
         assert_non_null(end);
@@ -1613,7 +1606,42 @@ static void test_sample_of_rules(void **state)
                 assert_memory_equal(line + 1, "//", 2);
                 line[1] = line[2] = ' ';
         }
+}
 
+static void test_sample_of_credentials(void **state)
+{
+        static const char *const options[] = {"id", "unit", "client", "subject", "scope"};
+        char *text = read_whole(TEST_SAMPLE_CONFIG), *listener;
+        struct config *config;
+
+        (void)state;
+        uncomment(text, "\n//credentials = (");
+        listener = strstr(text, "// , { credentials = ");
+        assert_non_null(listener);
+        listener[0] = listener[1] = ' ';
+        config = good(text);
+        for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+                assert_true(has_option(text, options[i], ""));
+        assert_int_equal(config->n_credentials, 1);
+        assert_string_equal(config->credentials[0].id, "egain-token");
+        assert_true(config->listeners[3].credentials);
+        config_free(config);
+        free(text);
+}
+
+/* The example of rules holds, too, without the slashes at each line. */
+static void test_sample_of_rules(void **state)
+{
+        static const char *const options[] = {
+                "name",   "user",     "group",   "unit",    "// key_file", "clients",
+                "scopes", "subjects", "fetches", "monitor", "admin",
+        };
+        char *text = read_whole(TEST_SAMPLE_CONFIG);
+        const struct rule *rules;
+        struct config *config;
+
+        (void)state;
+        uncomment(text, "\n//callers = (");
         config = good(text);
         for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
                 assert_true(has_option(text, options[i], ""));
@@ -1636,6 +1664,11 @@ static void test_man_page(void **state)
                 "listen",
                 "clients",
                 "callers",
+                "credentials",
+                "id",
+                "client",
+                "subject",
+                "scope",
                 "request_timeout",
                 "drain_timeout",
                 "log_level",
@@ -1743,6 +1776,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_load, tear_down),
                 cmocka_unit_test_teardown(test_sample, tear_down),
                 cmocka_unit_test_teardown(test_sample_of_rules, tear_down),
+                cmocka_unit_test_teardown(test_sample_of_credentials, tear_down),
                 cmocka_unit_test_teardown(test_man_page, tear_down),
                 cmocka_unit_test_teardown(test_free_null, tear_down),
         };

@@ -386,6 +386,25 @@ static void without_rules_only_our_own_user_monitors_over_tcp_and_nobody_adminis
                          REASON_NOT_PERMITTED);
 }
 
+/* One whose right was settled before it asked is judged by that, and only if it is known. */
+static void a_peer_may_come_with_the_rule_that_entitles_it(void **state)
+{
+        struct rule rules[] = {for_user(0)}, nothing = {.name = (char *)"nothing"};
+        const struct policy none = {.own_uid = OWN};
+        const struct policy policy = {.rules = rules, .n_rules = 1, .own_uid = OWN};
+        struct peer peer = peer_of(0);
+        const struct rule *rule;
+
+        (void)state;
+        peer.entitled_by = &nothing;
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), 0);
+        assert_ptr_equal(rule, &nothing);
+        assert_int_equal(policy_select(&none, &peer, NULL, &rule), 0);
+        assert_ptr_equal(rule, &nothing);
+        peer.known = false;
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), REASON_PEER_GONE);
+}
+
 static void a_policy_knows_whether_it_needs_units_and_keys(void **state)
 {
         struct rule rules[] = {for_user(CRM), for_user(BATCH)};
@@ -626,6 +645,7 @@ int main(void)
                 cmocka_unit_test(a_right_of_the_policy_is_one_of_the_rule_and_of_the_listener),
                 cmocka_unit_test(
                         without_rules_only_our_own_user_monitors_over_tcp_and_nobody_administers),
+                cmocka_unit_test(a_peer_may_come_with_the_rule_that_entitles_it),
                 cmocka_unit_test(a_policy_knows_whether_it_needs_units_and_keys),
                 cmocka_unit_test(a_matrix_of_callers_and_wishes_is_as_an_oracle_says),
                 cmocka_unit_test(what_a_policy_owns_is_freed),
