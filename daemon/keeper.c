@@ -71,7 +71,7 @@ static void wipe(struct secret secrets[CREDENTIALS_MAX])
                 secret_deinit(&secrets[i]);
 }
 
-static int check_key(const struct config *config, size_t client)
+static int check_key(const struct config *config, size_t client, FILE *errors)
 {
         const struct client_tls *tls = &config->tls[client];
         char prefix[PREFIX_MAX_BYTES];
@@ -80,40 +80,40 @@ static int check_key(const struct config *config, size_t client)
         if (!tls->key_file)
                 return 0;
         (void)snprintf(prefix, sizeof(prefix), "%s:%d: ", config->path, tls->line);
-        r = secrets_check_path(tls->key_file, config->policy.own_uid, prefix, stderr);
+        r = secrets_check_path(tls->key_file, config->policy.own_uid, prefix, errors);
         return r > 0 ? KEEPER_E_UNUSABLE : error_trace(r);
 }
 
 /* Whether a file that libcurl will need can be read; said if not. */
-static bool is_readable(const char *path, const char *option)
+static bool is_readable(const char *path, const char *option, FILE *errors)
 {
         if (!path || access(path, R_OK) == 0)
                 return true;
-        fprintf(stderr, "%s: cannot be read: %s; it is given as '%s'\n", path, strerror(errno),
+        fprintf(errors, "%s: cannot be read: %s; it is given as '%s'\n", path, strerror(errno),
                 option);
         return false;
 }
 
 /* Reads all into the broker, or (NULL) nowhere, and says all that is wrong. */
-static int read_all(const struct config *config, struct broker *broker)
+static int read_all(const struct config *config, struct broker *broker, FILE *errors)
 {
         int r, result = 0;
 
-        if (!is_readable(config->upstream.ca_file, "ca_file"))
+        if (!is_readable(config->upstream.ca_file, "ca_file", errors))
                 result = KEEPER_E_UNUSABLE;
         for (size_t i = 0; i < config->settings.n_clients; i++) {
                 struct secret secrets[CREDENTIALS_MAX] = {};
 
-                if (!is_readable(config->tls[i].cert_file, "cert_file"))
+                if (!is_readable(config->tls[i].cert_file, "cert_file", errors))
                         result = KEEPER_E_UNUSABLE;
-                r = read_client(config, i, NULL, secrets, stderr);
+                r = read_client(config, i, NULL, secrets, errors);
                 if (r == 0 && broker)
                         (void)broker_set_secrets(broker, i, secrets);
                 wipe(secrets);
                 if (r > 0)
                         result = r;
                 if (r >= 0)
-                        r = check_key(config, i);
+                        r = check_key(config, i, errors);
                 if (r > 0)
                         result = r;
                 if (r < 0)
@@ -122,9 +122,9 @@ static int read_all(const struct config *config, struct broker *broker)
         return result;
 }
 
-int keeper_check(const struct config *config)
+int keeper_check(const struct config *config, FILE *errors)
 {
-        return error_trace(read_all(config, NULL));
+        return error_trace(read_all(config, NULL, errors));
 }
 
 /* Says in the log what was said on a stream, line by line. */
@@ -233,7 +233,7 @@ int keeper_init(struct keeper *keeper, const struct config *config, struct broke
                 .reread_at_ms = LOOP_NEVER,
                 .warn_at_ms = loop->now_ms,
         };
-        r = read_all(config, broker);
+        r = read_all(config, broker, stderr);
         if (r)
                 return error_trace(r);
 

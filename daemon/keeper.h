@@ -29,9 +29,9 @@ enum {
         KEEPER_E_UNUSABLE = 1, /* a secret cannot be read; said on standard error */
 };
 
-/* Reads every secret, and every client's TLS key, without keeping any. All that is wrong is said.
- * 0, -ENOMEM or KEEPER_E_UNUSABLE. */
-int keeper_check(const struct config *config);
+/* Reads every secret, and every client's TLS key, without keeping any. All that is wrong is said on
+ * `errors`. 0, -ENOMEM or KEEPER_E_UNUSABLE. */
+int keeper_check(const struct config *config, FILE *errors);
 
 /* Reads every secret into the broker, and begins to watch. 0, -ENOMEM or KEEPER_E_UNUSABLE. */
 int keeper_init(struct keeper *keeper, const struct config *config, struct broker *broker,
