@@ -194,6 +194,19 @@ static int run_plainly(const char *path, struct inherit *inherit, struct notify 
         return status;
 }
 
+/* A manager that cannot be reached is one that is not there. */
+static void init_notify(struct notify *notify)
+{
+        const int r = notify_init(notify);
+
+        if (r == 0)
+                return;
+        log_init(LOG_LEVEL_INFO);
+        log_warning("NOTIFY_SOCKET=%s: %s; no service manager will be told anything",
+                    getenv("NOTIFY_SOCKET"), strerror(-r));
+        log_deinit();
+}
+
 /* What is inherited is found out first: a descriptor of ours could have a number of theirs. */
 static int serve(const char *path)
 {
@@ -205,12 +218,7 @@ static int serve(const char *path)
         if (r < 0)
                 fprintf(stderr, "egain-tokend: %s\n", strerror(-r));
         if (r == 0) {
-                r = notify_init(&notify);
-                if (r < 0)
-                        fprintf(stderr,
-                                "egain-tokend: NOTIFY_SOCKET=%s: %s; no service manager will be "
-                                "told anything\n",
-                                getenv("NOTIFY_SOCKET"), strerror(-r));
+                init_notify(&notify);
                 if (inherit.n > 0 || getenv("NOTIFY_SOCKET"))
                         status = run_managed(path, &inherit, &notify);
                 else
