@@ -361,6 +361,18 @@ def test_a_stuck_loop(service):
     service.granted("after")
 
 
+def test_systemd_is_exchanged(service):
+    """Its successor goes on with the sockets, the watchdog and the status."""
+    service.drop_in(f"[Service]\n{SANITIZER}WatchdogSec=2s\n")
+    service.start()
+    pid = service.show("MainPID")
+    service.systemctl("daemon-reexec")
+    service.granted("exchanged")
+    service.wait_for_status("1 token,")
+    time.sleep(3)
+    assert service.show("MainPID") == pid
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_secret_from_systemd(service, encrypted):
     service.configure(
