@@ -119,8 +119,7 @@ static int status_of_daemon(int r)
         switch (r) {
         case 0: return EX_OK;
         case DAEMON_E_CONFIG: return EX_CONFIG;
-        case DAEMON_E_FAILED: return EX_OSERR;
-        default: return EX_OSERR;
+        default: return EX_OSERR; /* DAEMON_E_FAILED, -errno */
         }
 }
 

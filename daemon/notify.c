@@ -262,7 +262,7 @@ static int send_until(struct notify *notify, const char *text, const int *fds, s
 {
         int r;
 
-        while ((r = flush(notify)) == -EAGAIN)
+        while (flush(notify) == -EAGAIN)
                 if (!wait_for(notify->fd, POLLOUT, until_ms))
                         return NOTIFY_E_LATE;
         while ((r = send_message(notify, text, fds, n_fds)) == -EAGAIN)

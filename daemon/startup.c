@@ -222,6 +222,7 @@ int startup_load(struct startup *startup, struct config **ret)
 
         for (;;) {
                 notify_extend(startup->notify, EXTEND_MS);
+                notify_tick(startup->notify, now_ms());
                 r = try_once(startup, ret);
                 if (r != -EAGAIN)
                         break;
