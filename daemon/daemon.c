@@ -13,6 +13,7 @@
 
 #include "daemon.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@
 #include "loop.h"
 #include "reload.h"
 #include "server.h"
+#include "status.h"
 #include "upstream.h"
 
 /* Commands carried out in one turn, so that a flight with thousands of waiters does not stall it.
@@ -42,6 +44,9 @@
 
 /* For answers to be sent after the last waiter was answered. */
 #define FLUSH_MS 1000
+
+/* For the rest of the end, by what the service manager is told of it. */
+#define EXTRA_STOP_MS 10000
 
 /* Descriptors for anything but connections of callers. */
 #define DESCRIPTORS_RESERVED 64
@@ -55,6 +60,7 @@ enum phase {
 
 struct daemon {
         const struct config *config;
+        struct notify *notify; /* borrowed */
         struct loop loop;
         struct loop_source signals;
         struct broker *broker;
@@ -220,6 +226,8 @@ static void begin_drain(struct daemon *daemon)
         daemon->phase = PHASE_DRAINING;
         daemon->phase_until_ms = daemon->loop.now_ms + daemon->config->drain_timeout_ms;
         daemon->api.draining = true;
+        notify_extend(daemon->notify, daemon->config->drain_timeout_ms + FLUSH_MS + EXTRA_STOP_MS);
+        notify_set_state(daemon->notify, NOTIFY_STOPPING);
         listeners_deinit(&daemon->listeners);
         server_close_connections(&daemon->server);
         broker_drain(daemon->broker, daemon->loop.now_ms);
@@ -303,9 +311,28 @@ static uint64_t next_turn_ms(struct daemon *daemon)
         next_ms = earlier(next_ms, reload_next_tick_ms(&daemon->reload));
         next_ms = earlier(next_ms, audit_next_tick_ms(daemon->audit));
         next_ms = earlier(next_ms, log_next_tick_ms());
+        next_ms = earlier(next_ms, notify_next_tick_ms(daemon->notify));
         if (daemon->phase != PHASE_SERVING)
                 next_ms = earlier(next_ms, daemon->phase_until_ms);
         return next_ms;
+}
+
+/* Tells the service manager how we are, and by the turn that we are. */
+static void tell_manager(struct daemon *daemon)
+{
+        const uint64_t now_ms = daemon->loop.now_ms;
+        char status[NOTIFY_STATUS_MAX_BYTES];
+
+        if (notify_wants_status(daemon->notify, now_ms)) {
+                status_line(status, sizeof(status),
+                            daemon->phase == PHASE_SERVING ? "serving" : "stopping", daemon->broker,
+                            now_ms);
+                notify_set_status(daemon->notify, status);
+        }
+        if (daemon->phase == PHASE_SERVING)
+                notify_set_state(daemon->notify,
+                                 daemon->reload.loading ? NOTIFY_RELOADING : NOTIFY_READY);
+        notify_tick(daemon->notify, now_ms);
 }
 
 static int run(struct daemon *daemon)
@@ -331,6 +358,7 @@ static int run(struct daemon *daemon)
                 carry_out_commands(daemon);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
+                tell_manager(daemon);
         }
         return 0;
 }
@@ -458,14 +486,29 @@ static int init_identity(struct daemon *daemon)
         return 0;
 }
 
+/* Those that the process before has left, as copies, since a start may be tried again. */
+static void take_snapshots(struct daemon *daemon, struct inherit *inherit)
+{
+        char name[] = FDSTORE_NAME, *names[1] = {name};
+        int fd;
+
+        while ((fd = inherit_next_snapshot(inherit)) >= 0) {
+                fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                if (fd >= 0)
+                        fdstore_take(&daemon->fdstore, &fd, names, 1, daemon->loop.now_ms);
+        }
+}
+
 /* Builds all parts, in order; daemon_deinit() takes apart as many as were built. */
-static int daemon_init(struct daemon *daemon, const struct config *config)
+static int daemon_init(struct daemon *daemon, const struct config *config, struct inherit *inherit,
+                       struct notify *notify)
 {
         uint8_t hash_key[SIPHASH_KEY_BYTES];
         int r;
 
         *daemon = (struct daemon){
                 .config = config,
+                .notify = notify,
                 .signals = {.fd = -1},
                 .finder = {.netlink_fd = -1},
         };
@@ -497,11 +540,11 @@ static int daemon_init(struct daemon *daemon, const struct config *config)
                                            daemon->audit, &daemon->finder, &daemon->reload, config);
         if (r == 0)
                 r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server,
-                                   &daemon->credentials, config);
+                                   &daemon->credentials, inherit, config);
         if (r == LISTEN_E_FAILED)
                 return DAEMON_E_FAILED;
         if (r == 0) {
-                fdstore_inherit(&daemon->fdstore, daemon->loop.now_ms);
+                take_snapshots(daemon, inherit);
                 fdstore_restore(&daemon->fdstore, daemon->broker, daemon->loop.now_ms);
                 r = listeners_start(&daemon->listeners);
         }
@@ -532,14 +575,16 @@ int daemon_check(const struct config *config)
         return r == KEEPER_E_UNUSABLE ? DAEMON_E_CONFIG : error_trace(r);
 }
 
-int daemon_run(const struct config *config)
+int daemon_run(const struct config *config, struct inherit *inherit, struct notify *notify)
 {
         struct daemon daemon;
         int r;
 
-        r = daemon_init(&daemon, config);
+        r = daemon_init(&daemon, config, inherit, notify);
         if (r == 0) {
+                inherit_settle(inherit);
                 fdstore_forget(&daemon.fdstore);
+                tell_manager(&daemon);
                 log_event(LOG_EVENT_READY, LOG_FIELDS(.count = config->settings.n_clients),
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");

@@ -4,7 +4,8 @@
  * A Unix socket is bound closed to everybody, then gets its group and mode, then listens: nobody
  * who should not can connect in between. A socket file that nobody listens on is left from a crash
  * and replaced; one that somebody listens on is not. At the end a socket file is removed only if it
- * is still the one that was bound here, since a successor may have put its own in its place.
+ * is still the one that was bound here, since a successor may have put its own in its place; one
+ * that was inherited never is.
  *
  * A refused connection gets its answer before its request was read. Closing it at once would reset
  * it, and the client might never see the answer; so it is shut down for writing and kept for a
@@ -13,7 +14,6 @@
 
 #include "listen.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -25,14 +25,14 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "address.h"
 #include "log.h"
 
-#define BACKLOG        4096
-#define ACCEPT_MAX     64   /* connections taken from one listener in one turn */
-#define LINGER_MS      1000 /* for a refused client to read why */
-#define PAUSE_MS       100  /* after descriptors ran out */
-#define WELL_MS        5000 /* without a failure to accept, after one */
-#define ADDRESS_STRLEN 128
+#define BACKLOG    4096
+#define ACCEPT_MAX 64   /* connections taken from one listener in one turn */
+#define LINGER_MS  1000 /* for a refused client to read why */
+#define PAUSE_MS   100  /* after descriptors ran out */
+#define WELL_MS    5000 /* without a failure to accept, after one */
 
 struct listener {
         struct loop_source source;
@@ -44,31 +44,6 @@ struct listener {
         dev_t device;
         ino_t inode;
 };
-
-static void name_address(char name[ADDRESS_STRLEN], const struct listener_config *config)
-{
-        char text[INET6_ADDRSTRLEN] = "";
-        struct sockaddr_un un;
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-
-        switch (config->address.ss_family) {
-        case AF_UNIX:
-                memcpy(&un, &config->address, sizeof(un));
-                (void)snprintf(name, ADDRESS_STRLEN, "%s", un.sun_path);
-                break;
-        case AF_INET:
-                memcpy(&in, &config->address, sizeof(in));
-                inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text));
-                (void)snprintf(name, ADDRESS_STRLEN, "%s:%u", text, ntohs(in.sin_port));
-                break;
-        default:
-                memcpy(&in6, &config->address, sizeof(in6));
-                inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
-                (void)snprintf(name, ADDRESS_STRLEN, "[%s]:%u", text, ntohs(in6.sin6_port));
-                break;
-        }
-}
 
 static int fail(const struct listener *listener, const char *what)
 {
@@ -146,25 +121,6 @@ static int bind_tcp(const struct listener *listener, const struct listener_confi
         if (bind(fd, (const struct sockaddr *)&config->address, config->address_size) < 0)
                 return fail(listener, "bind");
         return 0;
-}
-
-/* Whether this kernel lacks the address: then nobody else can take it either. */
-static bool lacks_ipv6(const struct listener_config *config)
-{
-        struct sockaddr_in6 any_port = {.sin6_family = AF_INET6,
-                                        .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-        bool lacks;
-        int fd;
-
-        if (config->address.ss_family != AF_INET6)
-                return false;
-        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return errno == EAFNOSUPPORT;
-        lacks = bind(fd, (struct sockaddr *)&any_port, sizeof(any_port)) < 0 &&
-                errno == EADDRNOTAVAIL;
-        close(fd);
-        return lacks;
 }
 
 static void linger(struct listeners *listeners, int fd, enum reason reason);
@@ -248,14 +204,25 @@ static void resume_credentials(struct listeners *listeners)
                         (void)loop_modify(listeners->loop, &listeners->all[i].source, EPOLLIN);
 }
 
+/* Its file stays when we end: it is the service manager's. 0, -errno or INHERIT_E_NONE. */
+static int inherit_listener(struct listener *listener, struct inherit *inherit,
+                            const struct listener_config *config)
+{
+        const char *unit;
+        int r;
+
+        r = inherit_socket(inherit, config, &listener->source.fd, &unit);
+        if (r)
+                return error_trace(r);
+        log_event(LOG_EVENT_LISTENING, LOG_FIELDS(.listener = listener->name, .source = unit),
+                  "listening on %s, inherited from '%s'", listener->name, unit);
+        return 0;
+}
+
 static int open_listener(struct listener *listener, const struct listener_config *config)
 {
         int r;
 
-        name_address(listener->name, config);
-        listener->tcp = config->address.ss_family != AF_UNIX;
-        listener->credentials = config->credentials;
-        listener->source.ready = config->credentials ? accept_credentials : accept_some;
         listener->source.fd = socket(config->address.ss_family,
                                      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (listener->source.fd < 0)
@@ -270,8 +237,32 @@ static int open_listener(struct listener *listener, const struct listener_config
         return 0;
 }
 
+/* One that was inherited, or else our own; once one was inherited all of them must have been. */
+static int init_listener(struct listener *listener, struct inherit *inherit,
+                         const struct listener_config *config)
+{
+        int r;
+
+        listener->source = (struct loop_source){
+                .fd = -1,
+                .ready = config->credentials ? accept_credentials : accept_some,
+        };
+        listener->credentials = config->credentials;
+        listener->tcp = config->address.ss_family != AF_UNIX;
+        address_name(listener->name, &config->address);
+        if (!inherit_has_sockets(inherit))
+                return open_listener(listener, config);
+        r = inherit_listener(listener, inherit, config);
+        if (r == INHERIT_E_NONE) {
+                log_error("%s was not inherited, and other sockets were", listener->name);
+                return LISTEN_E_FAILED;
+        }
+        return error_trace(r);
+}
+
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
-                   struct credential_server *credentials, const struct config *config)
+                   struct credential_server *credentials, struct inherit *inherit,
+                   const struct config *config)
 {
         int r;
 
@@ -287,13 +278,13 @@ int listeners_init(struct listeners *listeners, struct loop *loop, struct server
         for (size_t i = 0; i < config->n_listeners; i++) {
                 struct listener *listener = &listeners->all[listeners->n];
 
-                if (lacks_ipv6(&config->listeners[i])) {
+                if (address_is_lacking(&config->listeners[i].address)) {
                         log_warning("this host has no IPv6; [::1] is left out");
                         continue;
                 }
                 listener->all = listeners;
                 listeners->n++;
-                r = open_listener(listener, &config->listeners[i]);
+                r = init_listener(listener, inherit, &config->listeners[i]);
                 if (r) {
                         listeners_deinit(listeners);
                         return r;

@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "credential-server.h"
+#include "inherit.h"
 #include "log.h"
 #include "loop.h"
 #include "server.h"
@@ -43,9 +44,11 @@ enum {
         LISTEN_E_FAILED = 1, /* said in the log */
 };
 
-/* Binds all of them, and accepts nothing yet. 0, -ENOMEM, -errno or LISTEN_E_FAILED. */
+/* Binds all of them, or takes those that were inherited, if any were, and accepts nothing yet. 0,
+ * -ENOMEM, -errno or LISTEN_E_FAILED. */
 int listeners_init(struct listeners *listeners, struct loop *loop, struct server *server,
-                   struct credential_server *credentials, const struct config *config);
+                   struct credential_server *credentials, struct inherit *inherit,
+                   const struct config *config);
 
 /* Closes them, and removes the Unix sockets that are still ours. */
 void listeners_deinit(struct listeners *listeners);

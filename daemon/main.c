@@ -15,9 +15,12 @@
 #include "config.h"
 #include "daemon.h"
 #include "explain.h"
+#include "inherit.h"
 #include "loading.h"
 #include "log.h"
+#include "notify.h"
 #include "reload-client.h"
+#include "startup.h"
 #include "upstream.h"
 
 #define CONFIG_PATH_DEFAULT "/etc/egain-tokend/egain-tokend.conf"
@@ -96,6 +99,20 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
         return 0;
 }
 
+/* Reads the configuration, having said on standard error what is wrong. An exit status. */
+static int load(struct config **ret, const char *path)
+{
+        const int r = loading_wait(ret, path, stderr, LOADING_TIMEOUT_MS);
+
+        if (r == CONFIG_E_NAME_SERVICE)
+                return EX_TEMPFAIL;
+        if (r < 0) {
+                fprintf(stderr, "egain-tokend: %s\n", strerror(-r));
+                return EX_OSERR;
+        }
+        return r ? EX_CONFIG : EX_OK;
+}
+
 static void trace_error(int error, const char *file, int line, const char *function)
 {
         if (log_is_mine())
@@ -107,11 +124,7 @@ static int status_of_daemon(int r)
         switch (r) {
         case 0: return EX_OK;
         case DAEMON_E_CONFIG: return EX_CONFIG;
-        case DAEMON_E_FAILED: return EX_OSERR;
-        default:
-                if (r < 0)
-                        log_error("cannot go on: %s", strerror(-r));
-                return EX_OSERR;
+        default: return EX_OSERR; /* DAEMON_E_FAILED, -errno */
         }
 }
 
@@ -144,7 +157,8 @@ static int status_of_explain(int r)
         }
 }
 
-static int run(const struct config *config)
+/* What daemon_run() says. */
+static int run(const struct config *config, struct inherit *inherit, struct notify *notify)
 {
         int r;
 
@@ -153,12 +167,88 @@ static int run(const struct config *config)
                 error_observer = trace_error;
         if (upstream_global_init() < 0) {
                 log_error("cannot initialise libcurl");
-                return EX_OSERR;
+                return DAEMON_E_FAILED;
         }
-        r = status_of_daemon(daemon_run(config));
+        r = daemon_run(config, inherit, notify);
+        if (r < 0)
+                log_error("cannot go on: %s", strerror(-r));
         curl_global_cleanup();
         log_deinit();
         return r;
+}
+
+/* As run(), but where a service manager waits for us a bad configuration is waited out. */
+static int run_managed(const char *path, struct inherit *inherit, struct notify *notify)
+{
+        struct startup startup;
+        struct config *config;
+        int r;
+
+        r = startup_init(&startup, path, inherit, notify);
+        while (r == 0) {
+                log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+                r = startup_load(&startup, &config);
+                if (r < 0)
+                        log_error("cannot go on: %s", strerror(-r));
+                log_deinit();
+                if (r)
+                        break;
+                r = run(config, inherit, notify);
+                config_free(config);
+                if (r != DAEMON_E_CONFIG && r != DAEMON_E_FAILED)
+                        break;
+                log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+                r = startup_pause(&startup);
+        }
+        startup_deinit(&startup);
+        return r < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_plainly(const char *path, struct inherit *inherit, struct notify *notify)
+{
+        struct config *config = NULL;
+        int status;
+
+        status = load(&config, path);
+        if (status == EX_OK)
+                status = status_of_daemon(run(config, inherit, notify));
+        config_free(config);
+        return status;
+}
+
+/* A manager that cannot be reached is one that is not there. */
+static void init_notify(struct notify *notify)
+{
+        const int r = notify_init(notify);
+
+        if (r == 0)
+                return;
+        log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+        log_warning("NOTIFY_SOCKET=%s: %s; no service manager will be told anything",
+                    getenv("NOTIFY_SOCKET"), strerror(-r));
+        log_deinit();
+}
+
+/* What is inherited is found out first: a descriptor of ours could have a number of theirs. */
+static int serve(const char *path)
+{
+        struct inherit inherit;
+        struct notify notify;
+        int r, status = EX_CONFIG;
+
+        r = inherit_init(&inherit, stderr);
+        if (r < 0)
+                fprintf(stderr, "egain-tokend: %s\n", strerror(-r));
+        if (r == 0) {
+                init_notify(&notify);
+                if (inherit.n > 0 || getenv("NOTIFY_SOCKET"))
+                        status = run_managed(path, &inherit, &notify);
+                else
+                        status = run_plainly(path, &inherit, &notify);
+                notify_deinit(&notify);
+        }
+        inherit_deinit(&inherit);
+        return status;
 }
 
 /* Descriptors 0 to 2 are taken, so that no socket can become standard error. */
@@ -185,24 +275,19 @@ int main(int argc, char *argv[])
         if (r)
                 return r == ARGUMENTS_E_DONE ? EX_OK : EX_USAGE;
 
-        r = loading_wait(&config, arguments.config_path, stderr, LOADING_TIMEOUT_MS);
-        if (r == CONFIG_E_NAME_SERVICE)
-                return EX_TEMPFAIL;
-        if (r < 0) {
-                fprintf(stderr, "egain-tokend: %s\n", strerror(-r));
-                return EX_OSERR;
-        }
-        if (r)
-                return EX_CONFIG;
+        if (!arguments.explain && !arguments.check_config && !arguments.reload)
+                return serve(arguments.config_path);
 
+        status = load(&config, arguments.config_path);
+        if (status != EX_OK)
+                return status;
         if (arguments.explain)
                 status = status_of_explain(
                         explain(config, arguments.words, arguments.n_words, stdout, stderr));
         else if (arguments.reload)
                 status = reload(config);
         else
-                status = arguments.check_config ? status_of_daemon(daemon_check(config))
-                                                : run(config);
+                status = status_of_daemon(daemon_check(config));
         config_free(config);
         return status;
 }

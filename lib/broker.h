@@ -280,6 +280,22 @@ void broker_list(struct broker *broker, const struct filter *filter, uint64_t af
 
 void broker_get_counters(const struct broker *broker, struct broker_counters *ret);
 
+enum client_condition {
+        CONDITION_WELL,
+        CONDITION_ISSUER_HOLDS,   /* asked for fewer requests */
+        CONDITION_ISSUER_FAILS,   /* too often to be asked just now, or not tried since */
+        CONDITION_SECRET_REFUSED, /* the client is held */
+};
+
+struct client_status {
+        const char *client;              /* name; borrowed from the settings */
+        enum client_condition condition; /* the worst of what is so */
+};
+
+/* How a client application fares, by its index in the settings; false behind the last. */
+bool broker_client_status(const struct broker *broker, size_t client, uint64_t now_ms,
+                          struct client_status *ret);
+
 /* What a request would meet, and why. Times in milliseconds; 0: not so. */
 struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */

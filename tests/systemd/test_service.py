@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: MIT
+"""The installed tree as an operator has it: units, sockets, users, and what he does with them."""
+
+import contextlib
+import os
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+
+import expect
+from harness import BUILD, PORTAL, READ, ask_bytes, payload
+from machine import FAKE_EGAIN
+from wire import Closed, Connection, eventually, form_request
+
+ISSUER_PORT = 8483
+UNIX = "/run/egain-tokend/token.sock"
+SERVICE = "egain-tokend.service"
+SOCKETS = ("egain-tokend.socket", "egain-tokend-tcp.socket")
+CONFIG_PATH = "/etc/egain-tokend/egain-tokend.conf"
+SECRET_PATH = "/etc/egain-tokend/portal.secret"
+DROP_IN = "/run/systemd/system/{}.d/50-test.conf"
+
+# LeakSanitizer traces the process, which the unit does not let it do.
+SANITIZER = "Environment=ASAN_OPTIONS=detect_leaks=0:exitcode=99\n"
+
+CONFIG = f"""
+listen = (
+  {{ unix = "{UNIX}"; mode = "0660"; group = "egain-token"; }},
+  {{ tcp = "localhost:8471"; }}
+);
+clients = ( {{
+  name = "portal";
+  client_id = "{PORTAL.client_id}";
+  client_secret_file = "{SECRET_PATH}";
+  user_token_url = "http://127.0.0.1:{ISSUER_PORT}/system/auth/{PORTAL.tenant}-U/oauth2/token";
+  default_scope = "{READ}";
+}} );
+callers = (
+  {{ name = "root"; user = "root"; clients = [ "portal" ]; subjects = [ "username:*" ];
+     scopes = [ "*" ]; fetches = "100000/1m"; }},
+  {{ name = "crm"; user = "svc"; unit = "crm.service"; clients = [ "portal" ];
+     subjects = [ "username:*" ]; scopes = [ "*" ]; }},
+  {{ name = "over-tcp"; user = "svc"; clients = [ "portal" ]; subjects = [ "username:tcp" ];
+     scopes = [ "*" ]; }}
+);
+log_level = "debug";
+"""
+BROKEN = CONFIG.replace("default_scope", "defualt_scope")
+
+
+class Service:
+    """The service in the machine."""
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def systemctl(self, *words, **options):
+        return self.machine.run("systemctl", *words, **options)
+
+    def show(self, name, unit=SERVICE):
+        return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
+
+    def configure(self, text=CONFIG):
+        self.machine.write(CONFIG_PATH, text, 0o640)
+        self.machine.run("chown", "root:egain-tokend", CONFIG_PATH)
+
+    def drop_in(self, text, unit=SERVICE):
+        self.machine.write(DROP_IN.format(unit), text)
+        self.systemctl("daemon-reload")
+
+    def connect(self):
+        """From outside, where all of the machine's root may do, we may."""
+        return Connection(str(self.machine.path(UNIX)))
+
+    def ask(self, subject="pa"):
+        with self.connect() as connection:
+            return connection.send(ask_bytes(subject)).receive()
+
+    def granted(self, subject="pa"):
+        expect.token(self.ask(subject), subject)
+
+    def journal(self, since):
+        return self.machine.journal(f"--unit={SERVICE}", "--output=cat", f"--after-cursor={since}")
+
+    def cursor(self):
+        self.machine.run("journalctl", "--sync")
+        text = self.machine.journal("--lines=0", "--show-cursor")
+        return re.search(r"cursor: (\S+)", text)[1]
+
+    def start(self):
+        self.systemctl("start", *SOCKETS, SERVICE)
+
+    def stop(self):
+        self.systemctl("stop", *SOCKETS, SERVICE)
+        self.systemctl("reset-failed", check=False)
+
+    def wait_for_status(self, pattern):
+        return eventually(
+            lambda: re.search(pattern, self.show("StatusText")), f"the status {pattern!r}"
+        )
+
+
+@pytest.fixture(scope="module")
+def installed(machine, svc):
+    tree = BUILD / "installed"
+    subprocess.run(
+        ["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet"],
+        env={**os.environ, "DESTDIR": str(tree)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    machine.run("cp", "-a", "/build/installed/.", "/")
+    machine.run("systemd-sysusers")
+    machine.run("systemd-tmpfiles", "--create", "--prefix=/run/egain-tokend")
+    machine.run("systemd-tmpfiles", "--create", "--prefix=/etc/egain-tokend")
+    machine.run("usermod", "--append", "--groups=egain-token", "svc")
+    machine.unit(
+        "issuer-of-service.service",
+        f"{FAKE_EGAIN} --listen 127.0.0.1:{ISSUER_PORT} --scope {READ} "
+        f"--client {PORTAL.tenant}:{PORTAL.client_id}:{PORTAL.secret}",
+        DynamicUser="yes",
+    )
+    machine.start("issuer-of-service.service")
+    machine.write(SECRET_PATH, PORTAL.secret + "\n", 0o640)
+    machine.run("chown", "root:egain-tokend", SECRET_PATH)
+    yield machine
+    machine.stop_unit("issuer-of-service.service")
+
+
+@pytest.fixture
+def service(installed):
+    """Stopped, with a good configuration; and stopped again at the end."""
+    service = Service(installed)
+    service.configure()
+    service.drop_in("[Service]\n" + SANITIZER)
+    since = service.cursor()
+    yield service
+    service.stop()
+    for unit in SOCKETS:
+        installed.run("rm", "-rf", os.path.dirname(DROP_IN.format(unit)))
+    service.systemctl("daemon-reload")
+    text = service.journal(since)
+    assert "Sanitizer" not in text and "runtime error" not in text, text
+    assert PORTAL.secret not in text
+
+
+def test_units_are_in_order(service):
+    units = [f"/usr/local/lib/systemd/system/{unit}" for unit in (SERVICE, *SOCKETS)]
+    units.append("/usr/local/lib/systemd/system/egain-tokend-credentials.socket")
+    done = service.machine.run("systemd-analyze", "verify", "--man=no", *units)
+    assert done.stdout == "" and done.stderr == ""
+
+
+def test_exposure(service):
+    path = f"/usr/local/lib/systemd/system/{SERVICE}"
+    done = service.machine.run(
+        "systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=18", path
+    )
+    score = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)[1])
+    assert score <= 1.8, done.stdout
+
+
+def test_users_and_folders(service):
+    machine = service.machine
+    assert machine.run("id", "-gn", "egain-tokend").stdout.strip() == "egain-tokend"
+    assert machine.run("getent", "group", "egain-token").returncode == 0
+    stat = machine.run("stat", "--format=%a %U %G", "/etc/egain-tokend", "/run/egain-tokend")
+    assert stat.stdout.splitlines() == ["750 root egain-tokend", "755 root root"]
+
+
+def test_the_first_request_starts_it(service):
+    service.systemctl("start", *SOCKETS)
+    assert service.show("ActiveState") == "inactive"
+    service.granted("first")
+    assert service.show("ActiveState") == "active"
+
+
+def test_the_first_request_over_tcp_starts_it(service):
+    service.systemctl("start", *SOCKETS)
+    request = form_request(
+        {"grant_type": "password", "subject_username": "tcp"}, [("Connection", "close")]
+    )
+    for address in ("127.0.0.1:8471", "[::1]:8471"):
+        answer = service.machine.ask("over-tcp.service", address, request, User="svc")
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+
+
+def test_start_returns_when_it_is_ready(service):
+    service.start()
+    assert service.show("SubState") == "running"
+    assert service.show("StatusText").startswith("serving; 0 tokens, 0 in flight; portal: issuer")
+    service.granted()
+    service.wait_for_status("serving; 1 token, 0 in flight; portal: issuer well")
+
+
+def test_its_user_sees_who_asks(service):
+    """The sandbox leaves to see what identity is made of."""
+    service.start()
+    request = form_request(
+        {"grant_type": "password", "subject_username": "pa"}, [("Connection", "close")]
+    )
+    granted = service.machine.ask("crm.service", UNIX, request, User="svc")
+    assert granted.startswith(b"HTTP/1.1 200 "), granted
+    refused = service.machine.ask("other.service", UNIX, request, User="svc")
+    assert refused.startswith(b"HTTP/1.1 403 "), refused
+    # Group and mode keep others from connecting.
+    service.machine.add_user("outsider")
+    with pytest.raises(AssertionError):
+        service.machine.ask("outsider.service", UNIX, request, User="outsider")
+    service.systemctl("reset-failed", check=False)
+    pid = service.show("MainPID")
+    owner = service.machine.run("stat", "--format=%U", f"/proc/{pid}").stdout.strip()
+    assert owner == "egain-tokend"
+
+
+class Load:
+    """Callers, one connection each, for as long as this is entered."""
+
+    def __init__(self, service, n_threads=8):
+        self.service = service
+        self.answered, self.failures = 0, []
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run) for _ in range(n_threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _one(self):
+        """A connection that is closed before the first byte of an answer is tried once more."""
+        for attempt in range(2):
+            with self.service.connect() as connection:
+                try:
+                    connection.send(ask_bytes("load"))
+                    response = connection.receive()
+                except (Closed, ConnectionError) as error:
+                    if connection.buffer or attempt == 1:
+                        return repr(error)
+                    continue
+            if response.status != 200:
+                return repr(response)
+            return None
+
+    def _run(self):
+        while not self._ending.is_set():
+            try:
+                failure = self._one()
+            except OSError as error:
+                failure = repr(error)  # refused, or no such file
+            with self._lock:
+                self.answered += 1
+                if failure:
+                    self.failures.append(failure)
+
+
+def test_a_restart_keeps_callers_waiting(service):
+    service.start()
+    service.granted("load")
+    with Load(service) as load:
+        for _ in range(3):
+            before = load.answered
+            service.systemctl("restart", SERVICE)
+            eventually(lambda before=before: load.answered > before + 20, "callers to be served")
+    assert not load.failures, load.failures[:5]
+    assert load.answered > 60
+
+
+def test_stop_and_start_by_the_next_request(service):
+    service.start()
+    service.granted()
+    service.systemctl("stop", SERVICE)
+    assert service.machine.path(UNIX).is_socket()
+    service.granted()
+    service.stop()
+    # Stopped for good, since the sockets are.
+    with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+        service.connect().close()
+
+
+def test_a_configuration_broken_and_repaired(service):
+    service.start()
+    service.granted()
+    socket_id = service.show("InvocationID", SOCKETS[0])
+    service.configure(BROKEN)
+    since = service.cursor()
+    service.systemctl("restart", "--no-block", SERVICE)
+    service.wait_for_status("waiting for a configuration.*defualt_scope")
+    pid = service.show("MainPID")
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(service.connect()) for _ in range(50)]
+        for number, connection in enumerate(waiting):
+            connection.send(ask_bytes(f"waits-{number}"))
+        time.sleep(2.5)  # through some tries
+        assert service.show("ActiveState") == "activating"
+        service.configure()
+        for number, connection in enumerate(waiting):
+            expect.token(connection.receive(), f"waits-{number}")
+    assert service.show("MainPID") == pid
+    assert service.show("NRestarts") == "0"
+    assert service.show("InvocationID", SOCKETS[0]) == socket_id
+    text = service.journal(since)
+    assert text.count("defualt_scope") == 1, text
+
+
+def test_what_waits_for_its_configuration_stops_at_once(service):
+    service.configure(BROKEN)
+    service.systemctl("start", "--no-block", *SOCKETS, SERVICE)
+    service.wait_for_status("waiting for a configuration")
+    started = time.monotonic()
+    service.systemctl("stop", SERVICE)
+    assert time.monotonic() - started < 5
+    assert service.show("Result") == "success"
+
+
+def test_it_is_not_given_up_while_it_waits(service):
+    service.drop_in(f"[Service]\n{SANITIZER}TimeoutStartSec=2s\n")
+    service.configure(BROKEN)
+    service.systemctl("start", "--no-block", *SOCKETS, SERVICE)
+    service.wait_for_status("waiting for a configuration")
+    pid = service.show("MainPID")
+    time.sleep(4)
+    assert service.show("MainPID") == pid
+    assert service.show("ActiveState") == "activating"
+    service.configure()
+    service.granted()
+
+
+def test_killed(service):
+    service.start()
+    service.granted()
+    pid = service.show("MainPID")
+    service.systemctl("kill", "--kill-who=main", "--signal=KILL", SERVICE)
+    service.granted("after")
+    assert service.show("MainPID") not in (pid, "0")
+    assert service.show("NRestarts") == "1"
+
+
+def test_a_stuck_loop(service):
+    service.drop_in(f"[Service]\n{SANITIZER}WatchdogSec=1s\n")
+    service.start()
+    service.granted()
+    time.sleep(2.5)  # it lives as long as it turns
+    assert service.show("NRestarts") == "0"
+    service.systemctl("kill", "--kill-who=main", "--signal=STOP", SERVICE)
+    with service.connect() as caller:
+        caller.send(ask_bytes("stuck"))
+        eventually(lambda: service.show("NRestarts") == "1", "the watchdog")
+        # Whoever had connected before is answered by the next process, or none.
+        with contextlib.suppress(Closed):
+            expect.token(caller.receive(), "stuck")
+    service.granted("after")
+
+
+def test_systemd_is_exchanged(service):
+    """Its successor goes on with the sockets, the watchdog and the status."""
+    service.drop_in(f"[Service]\n{SANITIZER}WatchdogSec=2s\n")
+    service.start()
+    pid = service.show("MainPID")
+    service.systemctl("daemon-reexec")
+    service.granted("exchanged")
+    service.wait_for_status("1 token,")
+    time.sleep(3)
+    assert service.show("MainPID") == pid
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_secret_from_systemd(service, encrypted):
+    service.configure(
+        CONFIG.replace(
+            f'client_secret_file = "{SECRET_PATH}"', 'client_secret_credential = "portal"'
+        )
+    )
+    machine = service.machine
+    if encrypted:
+        cred = "/etc/egain-tokend/portal.cred"
+        machine.run(
+            *("systemd-creds", "encrypt", "--with-key=host", "--name=portal", SECRET_PATH, cred)
+        )
+        assert PORTAL.secret.encode() not in machine.path(cred).read_bytes()
+        machine.run("chmod", "600", cred)
+        load = f"LoadCredentialEncrypted=portal:{cred}"
+    else:
+        load = f"LoadCredential=portal:{SECRET_PATH}"
+    service.drop_in(f"[Service]\n{SANITIZER}{load}\n")
+    service.start()
+    service.granted()
+
+
+def test_a_socket_with_another_mode(service):
+    """It names both files, and heals when the configuration is changed to agree."""
+    service.drop_in("[Socket]\nSocketMode=0666\nSocketGroup=root\n", SOCKETS[0])
+    since = service.cursor()
+    service.systemctl("start", "--no-block", *SOCKETS, SERVICE)
+    service.wait_for_status("mode 0666")
+    text = service.journal(since)
+    assert f"{CONFIG_PATH}:3: {UNIX} has mode 0666 by '{SOCKETS[0]}'" in text, text
+    assert f"{CONFIG_PATH}:3: {UNIX} belongs to group 0 by '{SOCKETS[0]}'" in text, text
+    service.configure(CONFIG.replace('"0660"', '"0666"').replace('"egain-token"', '"root"'))
+    service.granted()
+
+
+def test_a_socket_that_is_not_enabled(service):
+    since = service.cursor()
+    service.systemctl("start", "--no-block", SOCKETS[0], SERVICE)
+    service.wait_for_status("127.0.0.1:8471 was not inherited")
+    assert "enable the socket unit" in service.journal(since)
+
+
+def test_enabled_for_the_next_boot(service):
+    """The service requires the sockets that are enabled, and no others."""
+    service.systemctl("enable", SERVICE, SOCKETS[1])
+    try:
+        assert service.systemctl("is-enabled", *SOCKETS, SERVICE).stdout.split() == ["enabled"] * 3
+        service.systemctl("start", SERVICE)
+        for unit in SOCKETS:
+            assert service.show("ActiveState", unit) == "active"
+        assert service.show("ActiveState", "egain-tokend-credentials.socket") == "inactive"
+        token = service.ask().json()["access_token"]
+        assert payload(token)["sub"] == "pa"
+    finally:
+        service.systemctl("disable", SERVICE, *SOCKETS)
