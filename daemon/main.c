@@ -181,6 +181,9 @@ int main(int argc, char *argv[])
 {
         struct arguments arguments;
         struct config *config = NULL;
+        char *said = NULL;
+        size_t said_size;
+        FILE *errors;
         int r, status;
 
         reserve_standard_descriptors();
@@ -189,7 +192,17 @@ int main(int argc, char *argv[])
         if (r)
                 return r == ARGUMENTS_E_DONE ? EX_OK : EX_USAGE;
 
-        r = loading_wait(&config, arguments.config_path, stderr, LOADING_TIMEOUT_MS);
+        /* The daemon will give the same warnings, and those of the file are shown once. */
+        errors = arguments.reload ? open_memstream(&said, &said_size) : stderr;
+        if (!errors)
+                return EX_OSERR;
+        r = loading_wait(&config, arguments.config_path, errors, LOADING_TIMEOUT_MS);
+        if (errors != stderr) {
+                fclose(errors);
+                if (r && said)
+                        fputs(said, stderr);
+                free(said);
+        }
         if (r == CONFIG_E_NAME_SERVICE)
                 return EX_TEMPFAIL;
         if (r < 0) {

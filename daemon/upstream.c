@@ -308,7 +308,8 @@ int upstream_start(struct upstream *upstream, struct flight *flight, const char 
         secret_init(&transfer->answer, upstream->config->max_response_bytes);
 
         transfer->easy = curl_easy_init();
-        if (!transfer->easy || !transfer->client || !transfer->url || set_options(upstream, transfer, tls) < 0 ||
+        if (!transfer->easy || !transfer->client || !transfer->url ||
+            set_options(upstream, transfer, tls) < 0 ||
             curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
                 transfer_free(upstream, transfer);
                 return error_trace(-ENOMEM);
