@@ -364,7 +364,7 @@ static void take_fetch(struct world *world, struct command *command)
                 .lifetime_s = 3600,
         };
         assert_true(strlen(command->url) < sizeof(fetch->url));
-        strcpy(fetch->url, command->url);
+        memcpy(fetch->url, command->url, strlen(command->url) + 1);
         list_push_back(&world->fetches, &fetch->link);
         world->n_fetches++;
         script_read_form(fetch);
