@@ -233,12 +233,15 @@ static void begin_drain(struct daemon *daemon)
         broker_drain(daemon->broker, daemon->loop.now_ms);
 }
 
+/* As with commands, another turn follows soon, in which libmicrohttpd sends the answers. */
 static void tell_of_reloads(struct daemon *daemon)
 {
         struct reload_wait *wait;
 
-        while ((wait = reload_next_done(&daemon->reload)))
+        while ((wait = reload_next_done(&daemon->reload))) {
                 server_resume_reload(&daemon->server, wait);
+                daemon->commands_left = true;
+        }
 }
 
 /* Answers everybody who waits. The commands are carried out at once, since a fetch that was given
@@ -354,8 +357,8 @@ static int run(struct daemon *daemon)
                 carry_out_commands(daemon);
                 server_tick(&daemon->server);
                 reload_tick(&daemon->reload);
-                tell_of_reloads(daemon);
                 carry_out_commands(daemon);
+                tell_of_reloads(daemon);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
                 tell_manager(daemon);

@@ -99,10 +99,9 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
         return 0;
 }
 
-/* Reads the configuration, having said on standard error what is wrong. An exit status. */
-static int load(struct config **ret, const char *path)
+static int load_with(struct config **ret, const char *path, FILE *errors)
 {
-        const int r = loading_wait(ret, path, stderr, LOADING_TIMEOUT_MS);
+        const int r = loading_wait(ret, path, errors, LOADING_TIMEOUT_MS);
 
         if (r == CONFIG_E_NAME_SERVICE)
                 return EX_TEMPFAIL;
@@ -111,6 +110,30 @@ static int load(struct config **ret, const char *path)
                 return EX_OSERR;
         }
         return r ? EX_CONFIG : EX_OK;
+}
+
+/* Reads the configuration, having said on standard error what is wrong. An exit status. */
+static int load(struct config **ret, const char *path)
+{
+        return load_with(ret, path, stderr);
+}
+
+/* The same without warnings, which the daemon will give, too. */
+static int load_quietly(struct config **ret, const char *path)
+{
+        char *said = NULL;
+        size_t said_size;
+        FILE *errors = open_memstream(&said, &said_size);
+        int status;
+
+        if (!errors)
+                return EX_OSERR;
+        status = load_with(ret, path, errors);
+        fclose(errors);
+        if (status != EX_OK && said)
+                fputs(said, stderr);
+        free(said);
+        return status;
 }
 
 static void trace_error(int error, const char *file, int line, const char *function)
@@ -278,7 +301,8 @@ int main(int argc, char *argv[])
         if (!arguments.explain && !arguments.check_config && !arguments.reload)
                 return serve(arguments.config_path);
 
-        status = load(&config, arguments.config_path);
+        status = arguments.reload ? load_quietly(&config, arguments.config_path)
+                                  : load(&config, arguments.config_path);
         if (status != EX_OK)
                 return status;
         if (arguments.explain)

@@ -50,7 +50,7 @@ static CURLcode post(CURL *curl, const char *path, struct secret *answer, long *
 }
 
 /* Says what the daemon says: its messages, or the sentence of a refusal. */
-static void print_answer(const struct secret *answer, FILE *errors)
+static void print_answer(const struct secret *answer, long status, FILE *errors)
 {
         json_object *object = answer->bytes ? json_tokener_parse(answer->bytes) : NULL;
         json_object *messages, *description;
@@ -62,6 +62,11 @@ static void print_answer(const struct secret *answer, FILE *errors)
                                 json_object_get_string(json_object_array_get_idx(messages, i)));
         } else if (json_object_object_get_ex(object, "error_description", &description)) {
                 fprintf(errors, "egain-tokend: %s\n", json_object_get_string(description));
+        } else {
+                fprintf(errors,
+                        "egain-tokend: what listens there answers with status %ld, and "
+                        "not as this version does\n",
+                        status);
         }
         json_object_put(object);
 }
@@ -86,7 +91,7 @@ int reload_client(const struct config *config, FILE *errors)
                         curl_easy_strerror(code));
                 r = RELOAD_CLIENT_E_UNREACHABLE;
         } else {
-                print_answer(&answer, errors);
+                print_answer(&answer, status, errors);
                 r = status == 200 ? 0 : RELOAD_CLIENT_E_REFUSED;
         }
         secret_deinit(&answer);

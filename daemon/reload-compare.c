@@ -83,7 +83,7 @@ static bool same_rule(const struct rule *a, const struct rule *b)
         if (!same_string(a->name, b->name) || !same_string(a->user, b->user) || a->uid != b->uid ||
             !same_string(a->group, b->group) || a->gid != b->gid ||
             !same_string(a->unit, b->unit) || a->has_key != b->has_key ||
-            memcmp(a->key_sha256, b->key_sha256, sizeof(a->key_sha256)) ||
+            memcmp(a->key_sha256, b->key_sha256, sizeof(a->key_sha256)) != 0 ||
             a->n_clients != b->n_clients || a->n_subjects != b->n_subjects ||
             a->n_scopes != b->n_scopes || a->monitor != b->monitor || a->admin != b->admin ||
             a->fetches.count != b->fetches.count || a->fetches.period_ms != b->fetches.period_ms)

@@ -232,6 +232,20 @@ static void log_messages(const char *messages, bool good)
         }
 }
 
+/* What was read is no mistake in itself, and cannot be taken over. */
+static void refuse(struct reload *reload, struct config *config, const char *why)
+{
+        char *message = NULL;
+
+        log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = config->path, .changed = "listen"),
+                  "%s: %s", config->path, why);
+        if (asprintf(&message, "%s: %s", config->path, why) < 0)
+                message = NULL;
+        fail(reload, message ? message : why);
+        free(message);
+        config_free(config);
+}
+
 static void finish(struct reload *reload)
 {
         struct config *config = NULL;
@@ -243,11 +257,7 @@ static void finish(struct reload *reload)
         log_messages(messages ? messages : "", r == 0);
         why = r ? NULL : obstacle(reload, config);
         if (why) {
-                log_event(LOG_EVENT_RELOAD_FAILED,
-                          LOG_FIELDS(.source = config->path, .changed = "listen"), "%s: %s",
-                          config->path, why);
-                config_free(config);
-                fail(reload, why);
+                refuse(reload, config, why);
         } else if (r) {
                 log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
                           "the configuration was not taken over; the old one stays");

@@ -182,7 +182,7 @@ static int append_line(struct secret *out, const char *bytes, size_t size)
         if (size > sizeof(line))
                 size = sizeof(line);
         for (size_t i = 0; i < size; i++)
-                line[i] = bytes[i] < 0x20 || bytes[i] > 0x7e ? '?' : bytes[i];
+                line[i] = (char)(bytes[i] < 0x20 || bytes[i] > 0x7e ? '?' : bytes[i]);
         return error_trace(render_string(out, (struct text){line, size}));
 }
 

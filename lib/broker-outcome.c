@@ -262,10 +262,10 @@ static void take_refused_credentials(struct broker *broker, struct flight *fligh
 
         broker->counters.failures++;
         breaker_succeeded(&issuer->breaker, now_ms);
-        if (flight->application->retired)
+        /* Nothing more is tried for a client that is gone, nor where secrets change faster than the
+         * issuer answers. */
+        if (flight->application->retired || flight->n_secrets > CREDENTIALS_MAX + 1)
                 verdict = CREDENTIALS_HOLD;
-        else if (flight->n_secrets > CREDENTIALS_MAX + 1 && verdict != CREDENTIALS_HOLD)
-                verdict = CREDENTIALS_HOLD; /* they change faster than the issuer answers */
         switch (verdict) {
         case CREDENTIALS_TRY:
                 try_again_now(broker, flight, now_ms);

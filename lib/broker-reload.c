@@ -51,12 +51,22 @@ static struct quota *carry_quotas(const struct broker *broker, const struct poli
         return quotas;
 }
 
+/* What the caller waits for, or waited for; NULL: it is not configured any more, and what the
+ * caller's words mean now decides. */
+static const struct application *awaited(const struct broker *broker, const struct waiter *waiter)
+{
+        const struct client_settings *client = waiter->reply.client;
+
+        if (waiter->flight)
+                return waiter->flight->application->retired ? NULL : waiter->flight->application;
+        return client ? broker_application_of(broker, client->identity) : NULL;
+}
+
 /* 0 or the reason why this one is not served any more; its reply's rule is a present one. */
 static int judge_again(struct broker *broker, struct waiter *waiter)
 {
         struct reply *reply = &waiter->reply;
-        const struct application *application =
-                reply->client ? broker_application_of(broker, reply->client->identity) : NULL;
+        const struct application *application = awaited(broker, waiter);
         struct token_request request = *waiter->request; /* only to be judged: it owns nothing */
         struct question question = {.request = &request, .peer = waiter->peer};
         uint8_t key_bytes[GRANT_KEY_MAX_BYTES];
@@ -69,9 +79,9 @@ static int judge_again(struct broker *broker, struct waiter *waiter)
                 request.basic_client_raw = (struct text){};
         }
         r = broker_judge_request(broker, &question, key_bytes);
+        /* Both are of the present configuration: those before it may go. */
         reply->rule = question.rule;
-        if (application)
-                reply->client = application->settings;
+        reply->client = question.client_settings;
         return r;
 }
 

@@ -59,10 +59,12 @@ int issuer_ref(struct issuer **ret, struct issuers *issuers, const char *url)
         struct issuer *issuer = issuers_find(issuers, url);
 
         if (!issuer) {
-                issuer = calloc(1, sizeof(*issuer) + strlen(url) + 1);
+                const size_t url_size = strlen(url) + 1;
+
+                issuer = calloc(1, sizeof(*issuer) + url_size);
                 if (!issuer)
                         return error_trace(-ENOMEM);
-                strcpy(issuer->url, url);
+                memcpy(issuer->url, url, url_size);
                 list_init(&issuer->queue);
                 list_init(&issuer->refreshes);
                 list_init(&issuer->placed);

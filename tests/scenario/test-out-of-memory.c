@@ -272,6 +272,65 @@ static void new_rules_without_memory_are_not_taken(void **state)
         world_end(&world);
 }
 
+/* A client is new, one has changed, one is gone, and every limit is higher. */
+static void a_configuration_without_memory_is_not_taken(void **state)
+{
+        unsigned long n = 0;
+        int r;
+
+        (void)state;
+        do {
+                struct rule before[] = {rule_for("crm", UID_CRM)};
+                struct rule after[] = {rule_for("crm", UID_CRM), rule_for("other", UID_OTHER)};
+                const struct policy policy = {.rules = after, .n_rules = 2, .own_uid = 990};
+                struct caller waiting = {}, caller = {};
+                struct client_settings clients[3];
+                struct settings settings;
+                struct world world;
+                uint64_t serial;
+
+                world_init(&world);
+                world_begin_with(&world, before, 1);
+                world.peer = peer_of(UID_CRM);
+                serial = world_prime(&world, "anna", 3600);
+                world_ask_as(&world, &waiting, UID_CRM, "bert");
+                memcpy(clients, world.clients, sizeof(clients));
+                clients[0].identity = 101;
+                clients[0].token_url[0] = (char *)"https://new.example/1";
+                clients[2].identity = 103;
+                clients[2].token_url[0] = (char *)"https://new.example/2";
+                settings = world.settings;
+                settings.clients = clients;
+                settings.max_entries = 50000;
+                settings.max_waiters *= 10;
+                settings.max_flights *= 10;
+                settings.max_memories *= 10;
+                begin_shortage(n++, false);
+                r = broker_reconfigure(world.broker, &settings, &policy, world.now_ms);
+                assert_int_equal(r, end_shortage() ? -ENOMEM : 0);
+                if (r == 0) {
+                        world.late = true;
+                        world_abort(&world);
+                        assert_reason(&waiting, REASON_SHUTTING_DOWN);
+                        world_drop(&world);
+                        continue;
+                }
+                world_check(&world);
+                assert_waits(&waiting);
+                assert_false(world_sweeps(&world));
+                assert_ptr_equal(broker_policy(world.broker)->rules, before);
+                world_ask_as(&world, &caller, UID_CRM, "anna");
+                assert_hit(&caller, serial);
+                world_ask_as(&world, &caller, UID_OTHER, "anna");
+                assert_reason(&caller, REASON_NOT_PERMITTED);
+                world_finish(&world, NULL, ENDING_TOKEN);
+                assert_token(&waiting, serial + 1);
+                world_end(&world);
+        } while (r);
+        print_message("# %lu allocations\n", n - 1);
+        assert_true(n > 8);
+}
+
 static void purges_and_lists_need_no_memory(void **state)
 {
         const struct filter everything = {};
@@ -366,6 +425,7 @@ int main(void)
                 cmocka_unit_test(hits_need_no_memory),
                 cmocka_unit_test(deadlines_expiry_and_abort_need_no_memory),
                 cmocka_unit_test(new_rules_without_memory_are_not_taken),
+                cmocka_unit_test(a_configuration_without_memory_is_not_taken),
                 cmocka_unit_test(purges_and_lists_need_no_memory),
                 cmocka_unit_test(whoever_cannot_wait_for_want_of_memory_holds_no_share),
                 cmocka_unit_test(a_broker_without_memory_to_begin_with_is_not_made),

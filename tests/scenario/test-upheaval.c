@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Everything at once, at random: users of several rules, rules that change, purges, more scope than
- * was asked for, failures, a loop that is late. What must hold whatever happens is checked by the
- * world after every step.
+ * Everything at once, at random: users of several rules, rules and clients that change, purges,
+ * more scope than was asked for, failures, a loop that is late. What must hold whatever happens is
+ * checked by the world after every step.
  */
 
 #include "rules.h"
@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #define LIVES   2000
-#define STEPS   400
+#define STEPS   500
 #define CALLERS 60
 #define PURGES  10
 
@@ -35,6 +35,7 @@ struct life {
         struct rule rules[2][3]; /* those that hold, and those before them */
         struct policy policies[2];
         unsigned int random, generation;
+        uint64_t last_identity;
 };
 
 static unsigned int any(struct life *life, unsigned int n)
@@ -130,9 +131,64 @@ static void purge(struct life *life)
                 (void)world_purge(&life->world, &filter, &life->purges[any(life, PURGES)]);
 }
 
+/* Clients come and go, change their identity, name, place and default scope, and limits change. */
+static void reconfigure(struct life *life)
+{
+        static char *const urls[] = {(char *)"https://issuer.example/U/token",
+                                     (char *)"https://other.example/U/token",
+                                     (char *)"https://third.example/U/token"};
+        static char *const defaults[] = {NULL, (char *)"read", (char *)DEFAULT_SCOPE};
+        struct world *world = &life->world;
+        struct settings *settings = &world->settings;
+        struct client_settings *client = &world->clients[any(life, WORLD_CLIENTS)];
+        struct client_settings *other = &world->clients[any(life, WORLD_CLIENTS)];
+        struct client_settings swapped = *client;
+
+        switch (any(life, 7)) {
+        case 0:
+                client->name = other->name;
+                other->name = swapped.name;
+                break;
+        case 1:
+                *client = *other;
+                *other = swapped;
+                break;
+        case 2:
+                client->identity = ++life->last_identity;
+                client->token_url[AUDIENCE_USER] = urls[any(life, 3)];
+                break;
+        case 3: client->default_scope = defaults[any(life, 3)]; break;
+        case 4:
+                settings->n_clients = any(life, WORLD_CLIENTS + 1);
+                /* Those that are not there come back as others. */
+                for (size_t i = settings->n_clients; i < WORLD_CLIENTS; i++)
+                        world->clients[i].identity = ++life->last_identity;
+                break;
+        case 5:
+                settings->max_in_flight = 1 + any(life, 4);
+                settings->max_in_flight_total = 2 + any(life, 20);
+                settings->max_flights = 4 + any(life, 12);
+                settings->max_waiters = 8 + any(life, 30);
+                settings->max_waiters_per_flight = 2 + any(life, 12);
+                settings->request_timeout_ms = (1 + any(life, 20)) * SECONDS;
+                break;
+        default:
+                settings->max_entries = any(life, 2) ? 1 + any(life, 6) : 3000;
+                settings->max_memory_bytes = any(life, 2) ? 1000 + any(life, 3000) : 1 << 20;
+                settings->max_memories = 1 + any(life, 1000);
+                break;
+        }
+        if (any(life, 3) == 0)
+                world->policy = *make_policy(life);
+        world_reconfigure(world);
+}
+
 static void step(struct life *life)
 {
         struct world *world = &life->world;
+
+        if (any(life, 50) == 0)
+                reconfigure(life);
 
         switch (any(life, 16)) {
         case 0:
@@ -163,7 +219,8 @@ static void step(struct life *life)
 static void whatever_happens_all_that_must_hold_does(void **state)
 {
         static struct life life;
-        uint64_t n_tokens = 0, n_lost = 0, n_excess = 0, n_detached = 0, n_purged = 0, n_full = 0;
+        uint64_t n_tokens = 0, n_lost = 0, n_excess = 0, n_detached = 0, n_purged = 0, n_full = 0,
+                 n_reconfigured = 0;
 
         (void)state;
         for (unsigned int seed = 1; seed <= LIVES; seed++) {
@@ -171,6 +228,7 @@ static void whatever_happens_all_that_must_hold_does(void **state)
 
                 memset(&life, 0, sizeof(life));
                 life.random = seed;
+                life.last_identity = 100;
                 world_init(&life.world);
                 life.world.late = true; /* the loop is busy at times */
                 life.world.settings.max_in_flight = 1 + any(&life, 3);
@@ -187,15 +245,17 @@ static void whatever_happens_all_that_must_hold_does(void **state)
                 n_detached += counters.limits.detached;
                 n_purged += counters.purged;
                 n_full += counters.uid_flights_full + counters.uid_waiters_full;
+                n_reconfigured += life.world.n_reconfigured;
                 world_end(&life.world);
                 for (int i = 0; i < CALLERS; i++)
                         assert_false(life.callers[i].waits);
         }
         print_message("# tokens %" PRIu64 ", rights lost %" PRIu64 ", too much %" PRIu64
-                      ", detached %" PRIu64 ", purged %" PRIu64 ", shares full %" PRIu64 "\n",
-                      n_tokens, n_lost, n_excess, n_detached, n_purged, n_full);
+                      ", detached %" PRIu64 ", purged %" PRIu64 ", shares full %" PRIu64
+                      ", reconfigured %" PRIu64 "\n",
+                      n_tokens, n_lost, n_excess, n_detached, n_purged, n_full, n_reconfigured);
         assert_true(n_tokens > LIVES && n_lost > LIVES && n_excess > LIVES && n_detached > LIVES &&
-                    n_purged > LIVES && n_full > LIVES);
+                    n_purged > LIVES && n_full > LIVES && n_reconfigured > LIVES);
 }
 
 int main(void)

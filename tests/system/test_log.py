@@ -44,10 +44,10 @@ class TestReasons:
 
 
 class TestSignals:
-    def test_sighup_reads_secrets_again_and_serves_on(self, start_daemon):
+    def test_sighup_reads_the_configuration_again_and_serves_on(self, start_daemon):
         daemon = start_daemon()
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.output.wait_for("reading the client secrets and the rules for callers again")
+        daemon.output.wait_for("again; changed: nothing")
         expect.miss(daemon.ask("a"), "a")
 
 

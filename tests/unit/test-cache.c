@@ -915,6 +915,71 @@ static void out_of_memory_loses_nothing(void **state)
         cache_deinit(&cache);
 }
 
+static void a_lowered_cap_is_reached_by_trimming_in_steps(void **state)
+{
+        (void)state;
+        for (int by_memory = 0; by_memory < 2; by_memory++) {
+                struct cache cache;
+
+                assert_int_equal(cache_init(&cache, 1000, UINT64_MAX), 0);
+                for (unsigned int i = 0; i < 1000; i++)
+                        store(&cache, i, "t");
+                assert_false(cache_trim(&cache, 100)); /* it is within its caps */
+                assert_int_equal(cache.n_entries, 1000);
+                assert_int_equal(cache_set_limits(&cache, by_memory ? 1000 : 10,
+                                                  by_memory ? 10 * entry_cost() : UINT64_MAX),
+                                 0);
+                assert_int_equal(cache.n_entries, 1000);
+                for (unsigned int left = 900; left > 10; left = left > 110 ? left - 100 : 10) {
+                        assert_true(cache_trim(&cache, 100) == (left > 10));
+                        assert_int_equal(cache.n_entries, left);
+                }
+                assert_false(cache_trim(&cache, 100));
+                assert_in_range(cache.n_entries, 1, 10);
+                assert_true(by_memory ? cache.memory_bytes <= 10 * entry_cost()
+                                      : cache.n_entries == 10);
+                assert_int_equal(by_memory ? cache.counters.evicted_memory
+                                           : cache.counters.evicted_entries,
+                                 1000 - cache.n_entries);
+                cache_deinit(&cache);
+        }
+}
+
+static void a_store_over_a_lowered_cap_evicts_some_and_not_all(void **state)
+{
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 1000, UINT64_MAX), 0);
+        for (unsigned int i = 0; i < 1000; i++)
+                store(&cache, i, "t");
+        assert_int_equal(cache_set_limits(&cache, 10, 10 * entry_cost()), 0);
+        store(&cache, 5000, "t");
+        assert_int_equal(cache.n_entries, 1000 - CACHE_MAKE_ROOM_MAX + 1);
+        assert_holds(&cache, 5000, "t");
+        store(&cache, 5000, "u");
+        assert_holds(&cache, 5000, "u");
+        cache_deinit(&cache);
+}
+
+static void a_raised_cap_is_reached(void **state)
+{
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 10, 10 * entry_cost()), 0);
+        alloc_fail_at(1);
+        assert_int_equal(cache_set_limits(&cache, 500, UINT64_MAX), -ENOMEM);
+        assert_true(alloc_has_failed());
+        assert_int_equal(cache.max_entries, 10);
+        assert_int_equal(cache.max_memory_bytes, 10 * entry_cost());
+        assert_int_equal(cache_set_limits(&cache, 500, UINT64_MAX), 0);
+        for (unsigned int i = 0; i < 600; i++)
+                store(&cache, i, "t");
+        assert_int_equal(cache.n_entries, 500);
+        cache_deinit(&cache);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -949,6 +1014,9 @@ int main(void)
                 cmocka_unit_test(a_hot_set_survives_a_scan_of_one_off_keys),
                 cmocka_unit_test(random_operations_agree_with_a_model),
                 cmocka_unit_test(out_of_memory_loses_nothing),
+                cmocka_unit_test(a_lowered_cap_is_reached_by_trimming_in_steps),
+                cmocka_unit_test(a_store_over_a_lowered_cap_evicts_some_and_not_all),
+                cmocka_unit_test(a_raised_cap_is_reached),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,6 +309,31 @@ static void out_of_memory_makes_no_record_and_loses_none(void **state)
         memory_deinit(&memory);
 }
 
+static void another_cap_is_reached_little_by_little(void **state)
+{
+        struct memory memory;
+
+        (void)state;
+        assert_int_equal(memory_init(&memory, 10), 0);
+        for (unsigned int i = 0; i < 10; i++)
+                assert_non_null(touch(&memory, i, 1000));
+        memory_set_limit(&memory, 4);
+        assert_int_equal(count(&memory), 10);
+        for (unsigned int i = 10; i < 20; i++) {
+                const size_t before = count(&memory);
+
+                assert_non_null(touch(&memory, i, 1000));
+                assert_int_equal(count(&memory), before > 4 ? before - 1 : 4);
+                assert_non_null(find(&memory, i, 1000));
+        }
+        assert_int_equal(count(&memory), 4);
+        memory_set_limit(&memory, 100);
+        for (unsigned int i = 20; i < 200; i++)
+                assert_non_null(touch(&memory, i, 1000));
+        assert_int_equal(count(&memory), 100);
+        memory_deinit(&memory);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -322,6 +347,7 @@ int main(void)
                 cmocka_unit_test(steps_double_as_documented),
                 cmocka_unit_test(random_operations_agree_with_a_model),
                 cmocka_unit_test(out_of_memory_makes_no_record_and_loses_none),
+                cmocka_unit_test(another_cap_is_reached_little_by_little),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,31 @@ static void out_of_memory_takes_nothing(void **state)
         shares_deinit(&shares);
 }
 
+static void who_holds_more_than_a_lowered_limit_gives_keeps_it(void **state)
+{
+        struct shares shares;
+
+        (void)state;
+        assert_int_equal(shares_init(&shares, 40), 0);
+        for (int i = 0; i < 10; i++)
+                assert_int_equal(shares_take(&shares, 1000), 0);
+        assert_int_equal(shares_take(&shares, 1000), SHARE_E_FULL);
+        shares_set_limit(&shares, 8);
+        assert_int_equal(shares_held(&shares, 1000), 10);
+        for (int i = 0; i < 8; i++) {
+                assert_int_equal(shares_take(&shares, 1000), SHARE_E_FULL);
+                shares_give(&shares, 1000);
+        }
+        assert_int_equal(shares_take(&shares, 1000), SHARE_E_FULL);
+        shares_give(&shares, 1000);
+        assert_int_equal(shares_take(&shares, 1000), 0);
+        shares_set_limit(&shares, 16);
+        assert_int_equal(shares_take(&shares, 1000), 0);
+        assert_int_equal(shares_take(&shares, 1000), 0);
+        assert_int_equal(shares_take(&shares, 1000), SHARE_E_FULL);
+        shares_deinit(&shares);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -111,6 +136,7 @@ int main(void)
                 cmocka_unit_test(root_holds_as_much_as_it_likes),
                 cmocka_unit_test(many_uids_are_told_apart_and_none_is_kept_that_holds_nothing),
                 cmocka_unit_test(out_of_memory_takes_nothing),
+                cmocka_unit_test(who_holds_more_than_a_lowered_limit_gives_keeps_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,31 @@ static void out_of_memory_is_said_and_deinit_still_works(void **state)
         timerheap_deinit(&heap);
 }
 
+static void a_heap_that_grows_keeps_its_timers_and_takes_more(void **state)
+{
+        struct timer timers[N_TIMERS] = {};
+        struct timerheap heap;
+
+        (void)state;
+        assert_int_equal(timerheap_init(&heap, 4), 0);
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(timerheap_set(&heap, &timers[i], 100 - i), 0);
+        assert_int_not_equal(timerheap_set(&heap, &timers[4], 1), 0);
+        alloc_fail_at(1);
+        assert_int_equal(timerheap_grow(&heap, N_TIMERS), -ENOMEM);
+        assert_true(alloc_has_failed());
+        assert_int_equal(heap.capacity, 4);
+        assert_int_equal(timerheap_grow(&heap, 3), 0); /* it never shrinks */
+        assert_int_equal(heap.capacity, 4);
+        assert_int_equal(timerheap_grow(&heap, N_TIMERS), 0);
+        for (size_t i = 4; i < N_TIMERS; i++)
+                assert_int_equal(timerheap_set(&heap, &timers[i], 100 - i), 0);
+        for (size_t i = N_TIMERS; i-- > 0;)
+                assert_ptr_equal(timerheap_pop(&heap, 1000), &timers[i]);
+        assert_null(timerheap_pop(&heap, 1000));
+        timerheap_deinit(&heap);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -197,6 +222,7 @@ int main(void)
                 cmocka_unit_test(a_timer_is_due_at_its_millisecond_and_not_before),
                 cmocka_unit_test(cancelling_the_last_slot_and_twice_is_harmless),
                 cmocka_unit_test(out_of_memory_is_said_and_deinit_still_works),
+                cmocka_unit_test(a_heap_that_grows_keeps_its_timers_and_takes_more),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
