@@ -53,8 +53,10 @@ static struct health health_of(const struct issuer *issuer, const struct credent
 static void add_note(struct broker *broker, enum note_kind kind, size_t client, const char *url,
                      enum reason reason, uint64_t for_ms)
 {
-        if (broker->n_notes == NOTES_MAX)
+        if (broker->n_notes == NOTES_MAX) {
+                broker->counters.notes_lost++;
                 return;
+        }
         broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct note){
                 .kind = kind,
                 .client = broker->settings->clients[client].name,

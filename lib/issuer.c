@@ -150,6 +150,7 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
+        issuer->n_queued++;
         if (flight->refresh) {
                 list_push_back(&issuer->refreshes, &flight->link);
         } else {
@@ -163,6 +164,7 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
+        issuer->n_queued++;
         flight->round = issuer->round;
         list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
         settle(issuers, issuer, now_ms);
@@ -173,6 +175,7 @@ void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct fligh
 {
         assert(flight->state == FLIGHT_QUEUED);
         list_unlink(&flight->link);
+        issuer->n_queued--;
         settle(issuers, issuer, now_ms);
 }
 
@@ -187,6 +190,7 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer, s
                 issuer->round = flight->round;
                 *served(issuer, flight->turn_uid) = flight->round;
         }
+        issuer->n_queued--;
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);

@@ -25,6 +25,7 @@ struct issuer {
         struct list refresh_turn;      /* issuers::refresh_ready */
         uint64_t round;                /* of the callers' flight that was started last */
         uint64_t served[ISSUER_TURNS]; /* the last round in which a uid had its turn; by uid */
+        size_t n_queued;               /* in both queues */
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;
