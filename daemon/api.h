@@ -17,10 +17,12 @@
 #define API_BODY_MAX_BYTES 16384
 
 struct audit;
+struct monitor;
 
 struct api {
         struct broker *broker;   /* borrowed, like these two */
         struct audit *audit;     /* where decisions are recorded */
+        struct monitor *monitor; /* borrowed; where answers are counted */
         const struct loop *loop; /* what time it is */
         bool draining;           /* said by /readyz */
         bool names_units;        /* the policy does, so peers are asked for theirs */
@@ -62,6 +64,7 @@ struct api_call {
         struct purge purge;
         bool purging; /* it waits for `purge`, not for `waiter` */
         bool bare;
+        enum reason reason;       /* of the answer, when API_ANSWER was returned */
         struct response response; /* complete when API_ANSWER was returned */
 };
 

@@ -30,6 +30,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
+#include "monitor.h"
 #include "reload.h"
 #include "server.h"
 #include "upstream.h"
@@ -63,6 +64,7 @@ struct daemon {
         struct upstream upstream;
         struct api api;
         struct audit *audit;
+        struct monitor monitor;
         struct peer_finder finder;
         struct reload reload;
         struct server server;
@@ -105,6 +107,8 @@ static void take_fetch_ends(struct daemon *daemon)
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
                                            daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
+                metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
                 log_fetch_end(daemon, &end, reason);
                 upstream_release(&daemon->upstream, &end);
         }
@@ -136,6 +140,8 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                           command->url);
                 (void)broker_fetch_done(daemon->broker, command->flight, &failed,
                                         daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                metrics_count_fetch(&daemon->monitor.metrics, command->client,
+                                    REASON_OUT_OF_MEMORY);
         }
 }
 
@@ -377,11 +383,13 @@ static int init_identity(struct daemon *daemon)
         daemon->api = (struct api){
                 .broker = daemon->broker,
                 .audit = daemon->audit,
+                .monitor = &daemon->monitor,
                 .loop = &daemon->loop,
         };
         api_policy_changed(&daemon->api);
         reload_init(&daemon->reload, &daemon->loop, daemon->broker, &daemon->api, daemon->config);
-        return 0;
+        return error_trace(monitor_init(&daemon->monitor, &daemon->api, &daemon->server.connections,
+                                        &daemon->reload, &daemon->config->settings));
 }
 
 /* Builds all parts, in order; daemon_deinit() takes apart as many as were built. */
@@ -433,6 +441,7 @@ static void daemon_deinit(struct daemon *daemon)
         server_deinit(&daemon->server);
         if (daemon->reload.loop)
                 reload_deinit(&daemon->reload);
+        monitor_deinit(&daemon->monitor);
         peer_finder_deinit(&daemon->finder);
         audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);

@@ -113,6 +113,11 @@ void log_line(enum log_level level, const char *format, ...)
         put(level, text);
 }
 
+uint64_t log_get_dropped(void)
+{
+        return self.dropped;
+}
+
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint64_t *ret_suppressed)
 {
         if (now_ms / 1000 != limit->second) {

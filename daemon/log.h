@@ -26,6 +26,9 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...)    log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
+/* Lines that could not be written. */
+uint64_t log_get_dropped(void);
+
 /* Lets `max` lines a second through, and counts the others. */
 struct log_limit {
         uint64_t second;
