@@ -284,7 +284,8 @@ def libconfig(value):
         members = (f"{name} = {libconfig(item)};" for name, item in value.items())
         return "{ " + " ".join(members) + " }"
     if isinstance(value, (list, tuple)):
-        return "( " + ", ".join(libconfig(item) for item in value) + " )"
+        items = ", ".join(libconfig(item) for item in value)
+        return f"[ {items} ]" if all(isinstance(item, str) for item in value) else f"( {items} )"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -363,14 +364,41 @@ class Daemon(Program):
         finally:
             self.close()
 
-    def spawn_daemon(self):
-        """Writes the configuration and starts the program, without waiting for it."""
+    def configuration(self):
+        """The text of its configuration; a setting that is None is left out."""
+        lines = [
+            f"{name} = {libconfig(value)};"
+            for name, value in self.settings.items()
+            if value is not None
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write_configuration(self):
         self.path.touch(0o600)
-        lines = [f"{name} = {libconfig(value)};" for name, value in self.settings.items()]
-        self.path.write_text("\n".join(lines) + "\n")
+        self.path.write_text(self.configuration())
         if self._user:
             for path in (self.directory, *self.directory.iterdir()):
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
+
+    def put_key(self, name, key):
+        """A file with the key of a rule for callers; nothing the daemon writes may hold the key."""
+        self.forbidden.add(key)
+        path = self.directory / f"{name}.key"
+        path.touch(0o600)
+        path.write_text(key + "\n")
+        return path
+
+    def reload(self, **settings):
+        """Has it read a changed configuration; returns once that is taken over."""
+        self.settings |= settings
+        since = len(self.output.lines)
+        self.write_configuration()
+        self.terminate(signal.SIGHUP)
+        self.output.wait_for("rules? for callers holds? from now on", since)
+
+    def spawn_daemon(self):
+        """Writes the configuration and starts the program, without waiting for it."""
+        self.write_configuration()
         self.spawn(
             [*self._prefix, TOKEND, "--config", self.path], env=self._env, cwd=self.directory
         )
@@ -481,6 +509,13 @@ class Daemon(Program):
         """One full turn of the daemon's loop: what it had read before has been acted upon."""
         for _ in range(2):
             assert self.request("GET", "/healthz").status == 200
+
+
+def rule(name, **more):
+    """An entry of `callers` that gives all users' tokens of the portal; what is None is left out."""
+    rights = {"clients": ["portal"], "subjects": ["username:*"], "scopes": ["*"]}
+    given = {key: value for key, value in (rights | more).items() if value is not None}
+    return {"name": name, **given}
 
 
 def totals(text):

@@ -83,7 +83,9 @@ def parse_response(buffer, ended=False, bodiless=False):
 
 
 def connect(address, timeout=TIMEOUT):
-    """A connected stream socket; a Unix socket's path or a (host, port)."""
+    """A connected stream socket; a Unix socket's path, a (host, port), or what connects itself."""
+    if hasattr(address, "connect"):
+        return address.connect(timeout)
     if isinstance(address, tuple):
         connection = socket.create_connection(address, timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
