@@ -27,6 +27,7 @@ int api_handle_explain(struct api *api, struct api_call *call)
                         .rule = explanation.rule,
                         .client = explanation.client_settings,
                 };
+                call->reason = refusal.reason;
                 r = render_error(&call->response, refusal.reason,
                                  describe_reply(description, call, &refusal), 0, NULL);
                 return r ? error_trace(r) : API_ANSWER;

@@ -2,7 +2,8 @@
 #pragma once
 
 /* What the parts of the HTTP interface share: api.c (routes), api-guard.c (what must not reach us),
- * api-token.c (tokens, and their record), api-admin.c (looking on, and purging). */
+ * api-token.c (tokens, and their record), api-admin.c (looking on, and purging), api-monitor.c
+ * (what state the daemon is in). */
 
 #include "api.h"
 
@@ -12,6 +13,7 @@ struct api_route {
         const char *allow; /* the methods of the path */
         bool metadata;     /* needs the header "Metadata: true" */
         bool form;         /* takes a form as its body */
+        bool token;        /* hands out a token */
         bool recorded;     /* what is decided about a request goes into the audit record */
         int (*handle)(struct api *api, struct api_call *call);
 };
@@ -36,6 +38,8 @@ int api_handle_list(struct api *api, struct api_call *call);
 int api_handle_purge(struct api *api, struct api_call *call);
 
 int api_handle_reload(struct api *api, struct api_call *call);
+int api_handle_metrics(struct api *api, struct api_call *call);
+int api_handle_status(struct api *api, struct api_call *call);
 
 /* What was waited for is there. */
 int api_resume_token(struct api *api, struct api_call *call);

@@ -13,6 +13,7 @@
 #include "audit.h"
 #include "describe.h"
 #include "log.h"
+#include "monitor.h"
 
 /* What is known of a request however far it came. */
 static struct audit_decision decision_about(const struct api_call *call)
@@ -73,6 +74,10 @@ static int answer_reply(struct api *api, struct api_call *call, struct reply *re
         int r;
 
         record_reply(api, call, reply);
+        call->reason = reply->reason;
+        if (reply->token)
+                metrics_count_token(&api->monitor->metrics, reply->cache_status, reply->collapsed,
+                                    reply->detail && reply->detail != REASON_REPEATED_TOKEN);
         if (reply->reason == REASON_NONE)
                 r = render_token(&call->response, reply, call->bare);
         else

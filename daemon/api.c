@@ -13,6 +13,7 @@
 #include "../lib/error.h"
 #include "api-private.h"
 #include "describe.h"
+#include "monitor.h"
 
 int api_call_init(struct api_call *call, const char *target)
 {
@@ -55,6 +56,7 @@ int api_answer_error(struct api_call *call, enum reason reason)
                                    describe_refusal(description, call, reason), retry_after_s,
                                    allow);
 
+        call->reason = reason;
         return r ? error_trace(r) : API_ANSWER;
 }
 
@@ -99,14 +101,16 @@ static int handle_metadata(struct api *api, struct api_call *call)
 }
 
 static const struct api_route routes[] = {
-        {"/oauth2/token", "POST", "POST", .form = true, .recorded = true,
+        {"/oauth2/token", "POST", "POST", .form = true, .token = true, .recorded = true,
          .handle = api_handle_token},
-        {"/v1/token", "GET", "GET", .metadata = true, .recorded = true,
+        {"/v1/token", "GET", "GET", .metadata = true, .token = true, .recorded = true,
          .handle = api_handle_v1_token},
         {"/v1/explain", "GET", "GET", .handle = api_handle_explain},
         {"/v1/tokens", "GET", "GET, DELETE", .recorded = true, .handle = api_handle_list},
         {"/v1/tokens", "DELETE", "GET, DELETE", .recorded = true, .handle = api_handle_purge},
         {"/v1/reload", "POST", "POST", .handle = api_handle_reload},
+        {"/metrics", "GET", "GET", .handle = api_handle_metrics},
+        {"/v1/status", "GET", "GET", .handle = api_handle_status},
         {"/healthz", "GET", "GET", .handle = handle_healthz},
         {"/readyz", "GET", "GET", .handle = handle_readyz},
         {"/.well-known/oauth-authorization-server", "GET", "GET", .handle = handle_metadata},
@@ -132,6 +136,17 @@ void api_policy_changed(struct api *api)
         api->names_units = policy_names_units(broker_policy(api->broker));
 }
 
+/* Passes on what became of a request; if that is an answer, counts it. */
+static int count(struct api *api, const struct api_call *call, int r)
+{
+        if (r == API_ANSWER)
+                metrics_count_request(&api->monitor->metrics,
+                                      call->route && call->route->token ? METRICS_TOKEN
+                                                                        : METRICS_OTHER,
+                                      call->reason);
+        return r;
+}
+
 int api_begin(struct api *api, struct api_call *call)
 {
         enum reason reason;
@@ -142,7 +157,7 @@ int api_begin(struct api *api, struct api_call *call)
                 return 0;
         if (call->route && call->route->recorded)
                 api_record_refusal(api, call, reason);
-        return error_trace(api_answer_error(call, reason));
+        return error_trace(count(api, call, api_answer_error(call, reason)));
 }
 
 int api_finish(struct api *api, struct api_call *call)
@@ -150,17 +165,17 @@ int api_finish(struct api *api, struct api_call *call)
         if (call->body_too_large) {
                 if (call->route->recorded)
                         api_record_refusal(api, call, REASON_BODY_TOO_LARGE);
-                return error_trace(api_answer_error(call, REASON_BODY_TOO_LARGE));
+                return error_trace(count(api, call, api_answer_error(call, REASON_BODY_TOO_LARGE)));
         }
-        return error_trace(call->route->handle(api, call));
+        return error_trace(count(api, call, call->route->handle(api, call)));
 }
 
 int api_resume(struct api *api, struct api_call *call)
 {
         switch (call->waits_for) {
-        case API_WAIT_TOKEN: return error_trace(api_resume_token(api, call));
-        case API_WAIT_PURGE: return error_trace(api_resume_purge(api, call));
-        case API_WAIT_RELOAD: return error_trace(api_resume_reload(api, call));
+        case API_WAIT_TOKEN: return error_trace(count(api, call, api_resume_token(api, call)));
+        case API_WAIT_PURGE: return error_trace(count(api, call, api_resume_purge(api, call)));
+        case API_WAIT_RELOAD: return error_trace(count(api, call, api_resume_reload(api, call)));
         }
         return -EINVAL;
 }

@@ -18,6 +18,7 @@
 #define API_BODY_MAX_BYTES 16384
 
 struct audit;
+struct monitor;
 
 /* What a call waits for. */
 enum api_wait {
@@ -29,6 +30,7 @@ enum api_wait {
 struct api {
         struct broker *broker;   /* borrowed, like these two */
         struct audit *audit;     /* where decisions are recorded */
+        struct monitor *monitor; /* borrowed; where answers are counted */
         const struct loop *loop; /* what time it is */
         struct reload *reload;   /* what reads the configuration again */
         bool draining;           /* said by /readyz */
@@ -73,6 +75,7 @@ struct api_call {
         struct reload_wait reload_wait;
         enum api_wait waits_for;
         bool bare;
+        enum reason reason;       /* of the answer, when API_ANSWER was returned */
         struct response response; /* complete when API_ANSWER was returned */
 };
 

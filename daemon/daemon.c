@@ -33,6 +33,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
+#include "monitor.h"
 #include "reload.h"
 #include "server.h"
 #include "status.h"
@@ -69,6 +70,7 @@ struct daemon {
         struct upstream upstream;
         struct api api;
         struct audit *audit;
+        struct monitor monitor;
         struct peer_finder finder;
         struct reload reload;
         struct server server;
@@ -111,6 +113,8 @@ static void take_fetch_ends(struct daemon *daemon)
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
                                            daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
+                metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
                 log_fetch_end(&end, reason);
                 upstream_release(&daemon->upstream, &end);
         }
@@ -143,6 +147,8 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                           command->url);
                 (void)broker_fetch_done(daemon->broker, command->flight, &failed,
                                         daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                metrics_count_fetch(&daemon->monitor.metrics, command->client,
+                                    REASON_OUT_OF_MEMORY);
         }
 }
 
@@ -454,6 +460,7 @@ static int apply_config(void *data, const struct config *config)
                                config->header_timeout_ms, config->idle_timeout_ms);
         log_configure(config->log_level, config->log_format);
         api_policy_changed(&daemon->api);
+        (void)metrics_set_clients(&daemon->monitor.metrics, &config->settings);
         return 0;
 }
 
@@ -481,12 +488,14 @@ static int init_identity(struct daemon *daemon)
         daemon->api = (struct api){
                 .broker = daemon->broker,
                 .audit = daemon->audit,
+                .monitor = &daemon->monitor,
                 .loop = &daemon->loop,
                 .reload = &daemon->reload,
         };
         api_policy_changed(&daemon->api);
         reload_init(&daemon->reload, &daemon->loop, daemon->config, apply_config, daemon);
-        return 0;
+        return error_trace(monitor_init(&daemon->monitor, &daemon->api, &daemon->server.connections,
+                                        &daemon->reload, &daemon->config->settings));
 }
 
 /* Those that the process before has left, as copies, since a start may be tried again. */
@@ -559,6 +568,7 @@ static void daemon_deinit(struct daemon *daemon)
         listeners_deinit(&daemon->listeners);
         credential_server_deinit(&daemon->credentials);
         server_deinit(&daemon->server);
+        monitor_deinit(&daemon->monitor);
         peer_finder_deinit(&daemon->finder);
         audit_free(daemon->audit);
         upstream_deinit(&daemon->upstream);

@@ -374,6 +374,7 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 {
         struct transfer *transfer = NULL;
         const struct CURLMsg *message;
+        curl_off_t took_us = 0;
         long status = 0;
         int n_left;
 
@@ -385,6 +386,7 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
         curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_TOTAL_TIME_T, &took_us);
         if (transfer->detail[0] == '\0' && message->data.result != CURLE_OK)
                 strncpy(transfer->detail, curl_easy_strerror(message->data.result),
                         sizeof(transfer->detail) - 1);
@@ -394,6 +396,7 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
                 .client = transfer->client,
                 .url = transfer->url,
                 .detail = transfer->detail,
+                .took_us = (uint64_t)took_us,
                 .result =
                         {
                                 .transport = reason_of(message->data.result, transfer),

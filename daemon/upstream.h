@@ -31,6 +31,7 @@ struct upstream_end {
         const char *client;
         const char *url;
         const char *detail; /* what libcurl says of a failure; "" if nothing */
+        uint64_t took_us;
         struct fetch_result result;
 };
 

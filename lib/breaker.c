@@ -87,6 +87,8 @@ void breaker_failed(struct breaker *breaker, uint64_t key_hash, enum reason reas
 {
         breaker->last_failure = reason;
         breaker->last_failure_at_ms = now_ms;
+        if (breaker->failures == 0)
+                breaker->failing_since_ms = now_ms;
         if (breaker->failures < UINT_MAX)
                 breaker->failures++;
         count_key(breaker, key_hash);

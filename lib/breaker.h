@@ -41,7 +41,8 @@ struct breaker {
         enum reason last_failure;
         uint64_t last_failure_at_ms; /* 0: never, here and below */
         uint64_t last_success_at_ms;
-        uint64_t opened; /* counters */
+        uint64_t failing_since_ms; /* the first of the failures in a row */
+        uint64_t opened;           /* counters */
         uint64_t holds;
 };
 

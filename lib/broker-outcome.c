@@ -54,8 +54,10 @@ void broker_add_note(struct broker *broker, enum note_kind kind,
                      const struct application *application, const char *url, enum reason reason,
                      uint64_t for_ms)
 {
-        if (broker->n_notes == NOTES_MAX)
+        if (broker->n_notes == NOTES_MAX) {
+                broker->counters.notes_lost++;
                 return;
+        }
         broker->notes[(broker->first_note + broker->n_notes) % NOTES_MAX] = (struct pending_note){
                 .note =
                         {

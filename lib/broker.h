@@ -60,6 +60,7 @@ struct broker_counters {
         uint64_t restored; /* tokens that broker_restore() brought back */
         uint64_t purged;   /* entries taken out by broker_purge() */
         uint64_t purges_full;
+        uint64_t notes_lost; /* for which there was no room */
         /* now */
         size_t entries;
         uint64_t memory_bytes;
@@ -344,3 +345,54 @@ struct explanation {
 
 void broker_explain(struct broker *broker, const struct token_request *request,
                     const struct peer *peer, uint64_t now_ms, struct explanation *ret);
+
+/* How a token URL is doing. Times in milliseconds; 0: not so. */
+struct issuer_health {
+        const char *url;
+        enum breaker_state breaker;
+        bool held;             /* open because the issuer asked for it */
+        uint64_t left_ms;      /* that nothing is asked for */
+        unsigned int failures; /* in a row, */
+        uint64_t failing_ms;   /* for so long */
+        enum reason last_failure;
+        uint64_t last_failure_ago_ms;
+        bool last_success_known;
+        uint64_t last_success_ago_ms;
+        uint64_t opened; /* counters */
+        uint64_t holds;
+        size_t n_in_flight; /* requests under way */
+        size_t n_queued;    /* tokens to be fetched after them */
+};
+
+/* How a client application is doing. */
+struct client_health {
+        const char *name;
+        uint64_t held_ms;                /* nothing is asked for with it, since its secrets are */
+        bool unwell;                     /* refused, and none was accepted since */
+        const int64_t *secret_expires_s; /* two; 0: not known */
+        bool has_issuer[_AUDIENCE_N];    /* for such subjects, and then: */
+        struct issuer_health issuers[_AUDIENCE_N];
+};
+
+/* What is borrowed from either holds until the configuration changes. `client` is an index into
+ * settings.clients. */
+size_t broker_n_clients(const struct broker *broker);
+void broker_look_at_client(struct broker *broker, size_t client, uint64_t now_ms,
+                           struct client_health *ret);
+
+/* The token URLs, each once: `last` NULL for the first, NULL behind the last, where *ret is not
+ * set. What is returned means nothing but the next one's place. */
+const void *broker_look_at_issuer(struct broker *broker, const void *last, uint64_t now_ms,
+                                  struct issuer_health *ret);
+
+/* What there may be at most of what the counters count. */
+struct broker_limits {
+        size_t entries;
+        uint64_t memory_bytes;
+        size_t flights;
+        size_t waiters;
+        size_t in_flight;
+        size_t memories;
+};
+
+void broker_get_limits(const struct broker *broker, struct broker_limits *ret);

@@ -191,6 +191,7 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
                     uint64_t now_ms)
 {
         flight->state = FLIGHT_QUEUED;
+        issuer->n_queued++;
         if (flight->refresh) {
                 list_push_back(&issuer->refreshes, &flight->link);
         } else {
@@ -205,6 +206,7 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
 {
         flight->state = FLIGHT_QUEUED;
         list_unlink(&flight->place_link);
+        issuer->n_queued++;
         flight->round = issuer->round;
         list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
         settle(issuers, issuer, now_ms);
@@ -215,6 +217,7 @@ void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct fligh
 {
         assert(flight->state == FLIGHT_QUEUED);
         list_unlink(&flight->link);
+        issuer->n_queued--;
         settle(issuers, issuer, now_ms);
 }
 
@@ -237,6 +240,7 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
         list_unlink(turn);
         if (!flight->refresh)
                 take_turn(issuer, flight);
+        issuer->n_queued--;
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);

@@ -27,6 +27,7 @@ struct issuer {
         uint64_t round;                /* the present one */
         uint64_t served[ISSUER_TURNS]; /* the last round in which a uid had its turn; by uid */
         struct list placed;            /* flights that have a place */
+        size_t n_queued;               /* in both queues */
         size_t n_in_flight;
         size_t max_in_flight;
         struct breaker breaker;

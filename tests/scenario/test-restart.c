@@ -49,6 +49,7 @@ static void world_init_after(struct world *after, const struct world *before, ui
         after->now_ms = before->now_ms + ms;
         after->wall_ahead_ms = before->wall_ahead_ms;
         after->serial = before->serial;
+        memcpy(after->minted_at, before->minted_at, sizeof(after->minted_at));
         for (size_t i = 0; i < WORLD_CLIENTS; i++)
                 after->clients[i].identity += 1000;
 }

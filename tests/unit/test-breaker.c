@@ -473,6 +473,22 @@ static void random_answers_never_make_a_second_probe(void **state)
         }
 }
 
+static void the_first_of_the_failures_in_a_row_is_known(void **state)
+{
+        (void)state;
+        begin();
+        fail_for(1);
+        now_ms += 700;
+        fail_for(2);
+        assert_int_equal(breaker.failures, 2);
+        assert_int_equal(breaker.failing_since_ms, BEGIN_MS);
+        breaker_succeeded(&breaker, now_ms);
+        assert_int_equal(breaker.failures, 0);
+        now_ms += 300;
+        fail_for(3);
+        assert_int_equal(breaker.failing_since_ms, now_ms);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -497,6 +513,7 @@ int main(void)
                 cmocka_unit_test(a_late_failure_does_not_change_a_hold),
                 cmocka_unit_test(the_probe_after_a_hold_decides_as_any_other),
                 cmocka_unit_test(random_answers_never_make_a_second_probe),
+                cmocka_unit_test(the_first_of_the_failures_in_a_row_is_known),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
