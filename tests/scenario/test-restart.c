@@ -459,13 +459,15 @@ static void what_is_purged_does_not_come_back(void **state)
         assert_int_equal(restored.tokens, 1);
         assert_true(world_explain(&after, "bert").present);
         /* Nor is what was brought back taken for older than a purge of now. */
-        assert_false(world_purge(&after,
-                                 &(struct filter){.by_client = true,
-                                                  .identity = 1011,
-                                                  .by_subject = true,
-                                                  .subject = TEXT("bert"),
-                                                  .scope = TEXT(DEFAULT_SCOPE)},
-                                 &purge));
+        assert_true(world_purge(&after,
+                                &(struct filter){.by_client = true,
+                                                 .identity = 1011,
+                                                 .by_subject = true,
+                                                 .subject = TEXT("bert"),
+                                                 .scope = TEXT(DEFAULT_SCOPE)},
+                                &purge));
+        while (after.n_purging > 0)
+                world_turn(&after);
         assert_int_equal(purge.n_purged, 1);
         world_end(&after);
 }
