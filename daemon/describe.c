@@ -28,7 +28,9 @@ static struct shown show(struct text text)
         for (size_t i = 0; i < size; i++) {
                 const char c = text.bytes[i];
 
-                shown.bytes[i] = c < 0x20 || c > 0x7e || c == '"' || c == '\\' ? '?' : c;
+                shown.bytes[i] = c;
+                if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+                        shown.bytes[i] = '?';
         }
         (void)snprintf(shown.bytes + size, sizeof(shown.bytes) - size, "%s",
                        text.size > size ? "..." : "");
@@ -128,32 +130,35 @@ static struct text first_missing(const struct rule *rule, struct text scope)
 const char *describe_reply(char out[DESCRIBE_MAX_BYTES], const struct api_call *call,
                            const struct reply *reply)
 {
-        const char *rule = reply->rule ? reply->rule->name : "";
         const struct token_request *request = &call->request;
+        const struct rule *rule = reply->rule;
 
+        if (reply->reason == REASON_NOT_PERMITTED)
+                return describe_no_rule(out, call);
+        if (!rule)
+                return describe_refusal(out, call, reply->reason);
         switch (reply->reason) {
-        case REASON_NOT_PERMITTED: return describe_no_rule(out, call);
         case REASON_CLIENT_NOT_PERMITTED:
                 return say(out,
                            "The rule %s does not give this caller the client application %s; its "
                            "'clients' would have to name it.",
-                           rule, reply->client->name);
+                           rule->name, reply->client->name);
         case REASON_SUBJECT_NOT_PERMITTED:
                 return say(out,
                            "The rule %s does not give this caller the subject %s:%s; its "
                            "'subjects' would need a pattern for it.",
-                           rule, subject_kind_name(request->subject_kind),
+                           rule->name, subject_kind_name(request->subject_kind),
                            show(request->subject).bytes);
         case REASON_SCOPE_NOT_PERMITTED:
                 return say(out,
                            "The rule %s does not give this caller the scope %s; its 'scopes' would "
                            "need a pattern for it.",
-                           rule, show(first_missing(reply->rule, reply->asked_scope)).bytes);
+                           rule->name, show(first_missing(rule, reply->asked_scope)).bytes);
         case REASON_FETCHES_SPENT:
                 return say(out,
                            "The rule %s has used up its fetches, %" PRIu64 " in %" PRIu64
                            " s; what is in memory is still served.",
-                           rule, reply->rule->fetches.count, reply->rule->fetches.period_ms / 1000);
+                           rule->name, rule->fetches.count, rule->fetches.period_ms / 1000);
         default: return describe_refusal(out, call, reply->reason);
         }
 }

@@ -44,6 +44,8 @@ TOKEND = "/build/daemon/egain-tokend"
 FAKE_EGAIN = "/build/tests/fake-egain/fake-egain"
 
 
+CAP_NET_ADMIN = 12
+
 class Unavailable(Exception):
     """No such machine can be had on this host; the message says why."""
 
@@ -59,6 +61,12 @@ def mirror():
     return []
 
 
+def _may_have_network():
+    """Whether CAP_NET_ADMIN is in the bounding set, without which a network of one's own stays down."""
+    bounding = re.search(r"^CapBnd:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.M)
+    return bool(int(bounding[1], 16) >> CAP_NET_ADMIN & 1)
+
+
 def install():
     """The root of the installed system; made if it is not there."""
     for program in ("systemd-nspawn", "debootstrap", "nsenter"):
@@ -66,6 +74,8 @@ def install():
             raise Unavailable(f"{program} is not installed")
     if os.geteuid() != 0:
         raise Unavailable("a container cannot be booted without root")
+    if not _may_have_network():
+        raise Unavailable("a container here may not bring up a loopback interface (CAP_NET_ADMIN)")
     wanted = "\n".join((RELEASE, *PACKAGES, ""))
     mark = CACHE / MARK
     CACHE.parent.mkdir(parents=True, exist_ok=True)

@@ -134,7 +134,7 @@ static void forge_answer(int accepted)
                          .id.idiag_src = {0, 0, 0, htonl(1)},
                          .id.idiag_dst = {0, 0, 0, htonl(1)}},
         };
-        struct sockaddr_in6 in6;
+        struct sockaddr_in6 in6 = {};
 
         assert_true(fd >= 0);
         assert_int_equal(getsockname(finder.netlink_fd, (struct sockaddr *)&to, &size), 0);
