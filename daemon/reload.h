@@ -17,7 +17,7 @@
 #include "loop.h"
 
 /* Readings begin no sooner one after the other than this. */
-#define RELOAD_INTERVAL_MS 1000
+#define RELOAD_INTERVAL_MS 100
 
 struct loading;
 

@@ -163,6 +163,19 @@ static void log_lines(enum log_level level, const char *lines)
         }
 }
 
+/* The first line that is more than a warning; "": there is none. */
+static const char *first_mistake(const char *said)
+{
+        while (*said) {
+                const size_t size = strcspn(said, "\n");
+
+                if (!memmem(said, size, ": warning: ", strlen(": warning: ")))
+                        return said;
+                said += size + (said[size] == '\n');
+        }
+        return said;
+}
+
 static void put_status(struct startup *startup, const char *doing, const char *said)
 {
         char status[NOTIFY_STATUS_MAX_BYTES];
@@ -184,7 +197,7 @@ static void complain(struct startup *startup, char *said)
         }
         free(startup->said);
         startup->said = said;
-        put_status(startup, "waiting for a configuration that can be used", said);
+        put_status(startup, "waiting for a configuration that can be used", first_mistake(said));
 }
 
 static int try_once(struct startup *startup, struct config **ret)

@@ -394,7 +394,7 @@ class Daemon(Program):
         since = len(self.output.lines)
         self.write_configuration()
         self.terminate(signal.SIGHUP)
-        self.output.wait_for("rules? for callers holds? from now on", since)
+        self.output.wait_for("again; changed: ", since)
 
     def spawn_daemon(self):
         """Writes the configuration and starts the program, without waiting for it."""
