@@ -596,7 +596,7 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
         r = daemon_init(&daemon, config, inherit, notify);
         if (r == 0) {
                 inherit_settle(inherit);
-                fdstore_forget(&daemon.fdstore);
+                fdstore_forget(&daemon.fdstore, notify);
                 tell_manager(&daemon);
                 log_event(LOG_EVENT_READY, LOG_FIELDS(.count = config->settings.n_clients),
                           "ready: %zu client application%s", config->settings.n_clients,
@@ -605,7 +605,7 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                 release_callers(&daemon);
                 server_tick(&daemon.server);
                 if (r == 0)
-                        fdstore_save(&daemon.fdstore, daemon.broker, daemon.loop.now_ms);
+                        fdstore_save(&daemon.fdstore, daemon.broker, notify, daemon.loop.now_ms);
                 log_totals(&daemon);
         }
         daemon_deinit(&daemon);

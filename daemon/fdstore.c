@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 #include <unistd.h>
 
@@ -30,7 +29,7 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
-#define BARRIER_US 1000000
+#define PATIENCE_MS 1000
 
 /* Linux 6.3; older headers do not know it, older kernels refuse it. */
 #ifndef MFD_NOEXEC_SEAL
@@ -68,7 +67,8 @@ void fdstore_deinit(struct fdstore *store)
 
 static void discard(const char *why)
 {
-        log_warning("discarding a snapshot of the process before: %s", why);
+        log_event(LOG_EVENT_SNAPSHOT_DISCARDED, LOG_FIELDS(.reason = why),
+                  "discarding a snapshot of the process before: %s", why);
 }
 
 /* Maps a descriptor if it is what we would have made. NULL, and why not. */
@@ -142,20 +142,6 @@ void fdstore_take(struct fdstore *store, int fds[], char *const names[], size_t 
         }
 }
 
-void fdstore_inherit(struct fdstore *store, uint64_t now_ms)
-{
-        char **names = NULL;
-        const int n = sd_listen_fds_with_names(0, &names);
-
-        for (int i = 0; i < n; i++) {
-                int fd = SD_LISTEN_FDS_START + i;
-
-                fdstore_take(store, &fd, &names[i], 1, now_ms);
-                free(names[i]);
-        }
-        free(names);
-}
-
 static bool has_manager(void)
 {
         const char *path = getenv("NOTIFY_SOCKET");
@@ -170,7 +156,8 @@ void fdstore_restore(struct fdstore *store, struct broker *broker, uint64_t now_
 
         if (!store->bytes) {
                 if (store->n_taken == 0 && has_manager())
-                        log_info("restored nothing: there is no snapshot of a process before");
+                        log_event(LOG_EVENT_SNAPSHOT_RESTORED, NULL,
+                                  "restored nothing: there is no snapshot of a process before");
                 return;
         }
         r = broker_restore(broker, &store->newest, now_ms, &restored);
@@ -179,23 +166,24 @@ void fdstore_restore(struct fdstore *store, struct broker *broker, uint64_t now_
                 discard(snapshot_fault(r));
                 return;
         }
-        log_info("restored %zu tokens, %zu refusals and %zu holds of the process before (not "
-                 "restored: %zu that ran out, %zu of client applications that are gone, %zu for "
-                 "want of room)",
-                 restored.tokens, restored.refusals, restored.holds, restored.ended, restored.gone,
-                 restored.no_room);
+        log_event(LOG_EVENT_SNAPSHOT_RESTORED, LOG_FIELDS(.count = restored.tokens),
+                  "restored %zu tokens, %zu refusals and %zu holds of the process before (not "
+                  "restored: %zu that ran out, %zu of client applications that are gone, %zu for "
+                  "want of room)",
+                  restored.tokens, restored.refusals, restored.holds, restored.ended, restored.gone,
+                  restored.no_room);
 }
 
-void fdstore_forget(struct fdstore *store)
+void fdstore_forget(struct fdstore *store, struct notify *notify)
 {
         int r;
 
-        if (store->n_taken == 0 || !has_manager())
+        if (store->n_taken == 0)
                 return;
-        r = sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_NAME);
-        if (r < 0)
+        r = notify_send_fds(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_NAME, NULL, 0, PATIENCE_MS);
+        if (r)
                 log_warning("cannot take the snapshot out of the service manager's store: %s",
-                            strerror(-r));
+                            strerror(r < 0 ? -r : ETIMEDOUT));
 }
 
 /* A sealed memfd with the snapshot, or -errno. */
@@ -231,33 +219,33 @@ fail:
 }
 
 /* Hands the descriptor over. 0 or -errno. */
-static int hand_over(int fd)
+static int hand_over(struct notify *notify, int fd)
 {
         int r;
 
-        r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" FDSTORE_NAME "\nFDPOLL=0", &fd, 1);
+        r = notify_send_fds(notify, "FDSTORE=1\nFDNAME=" FDSTORE_NAME "\nFDPOLL=0", &fd, 1,
+                            PATIENCE_MS);
         if (r == 0)
-                return -ENOTCONN;
-        if (r > 0)
-                r = sd_notify_barrier(0, BARRIER_US);
-        return r < 0 ? r : 0;
+                r = notify_barrier(notify, PATIENCE_MS);
+        return r == NOTIFY_E_LATE ? -ETIMEDOUT : r;
 }
 
-void fdstore_save(struct fdstore *store, const struct broker *broker, uint64_t now_ms)
+void fdstore_save(struct fdstore *store, const struct broker *broker, struct notify *notify,
+                  uint64_t now_ms)
 {
         struct snapshot_stamp stamp = {.sequence = store->sequence + 1};
         struct broker_counters counters;
         size_t size;
         int fd, r;
 
-        if (!has_manager() || !store->boot_known)
+        if (notify->fd < 0 || !store->boot_known)
                 return;
         memcpy(stamp.boot_id, store->boot_id, SNAPSHOT_BOOT_BYTES);
         size = broker_save(broker, &stamp, now_ms, NULL);
         if (size == 0)
                 return;
         fd = make_memfd(broker, &stamp, size, now_ms);
-        r = fd < 0 ? fd : hand_over(fd);
+        r = fd < 0 ? fd : hand_over(notify, fd);
         if (fd >= 0)
                 close(fd);
         if (r < 0) {
@@ -267,6 +255,7 @@ void fdstore_save(struct fdstore *store, const struct broker *broker, uint64_t n
                 return;
         }
         broker_get_counters(broker, &counters);
-        log_info("left %zu tokens to the process to come (%zu bytes, sequence %" PRIu64 ")",
-                 counters.entries, size, stamp.sequence);
+        log_event(LOG_EVENT_SNAPSHOT_KEPT, LOG_FIELDS(.count = counters.entries),
+                  "left %zu tokens to the process to come (%zu bytes, sequence %" PRIu64 ")",
+                  counters.entries, size, stamp.sequence);
 }

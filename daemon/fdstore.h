@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "../lib/broker.h"
+#include "notify.h"
 
 /* The name in the store, which is part of the interface to the unit file. */
 #define FDSTORE_NAME "egain-tokend-snapshot"
@@ -36,17 +37,15 @@ void fdstore_deinit(struct fdstore *store);
  * place. Of several snapshots the newest is kept for fdstore_restore(). */
 void fdstore_take(struct fdstore *store, int fds[], char *const names[], size_t n, uint64_t now_ms);
 
-/* The same with all that the service manager has handed to this process. */
-void fdstore_inherit(struct fdstore *store, uint64_t now_ms);
-
 /* Fills a new broker with what was taken. */
 void fdstore_restore(struct fdstore *store, struct broker *broker, uint64_t now_ms);
 
 /* Takes our name out of the store, which keeps whatever it was ever given. To be called when
  * nothing can fail any more and before the service manager is told that we are ready: until then a
  * start that fails costs nothing. */
-void fdstore_forget(struct fdstore *store);
+void fdstore_forget(struct fdstore *store, struct notify *notify);
 
 /* Puts what the broker knows into the store, and waits for at most a second for the service manager
  * to have it. To be called when the broker is idle and will not be asked again. */
-void fdstore_save(struct fdstore *store, const struct broker *broker, uint64_t now_ms);
+void fdstore_save(struct fdstore *store, const struct broker *broker, struct notify *notify,
+                  uint64_t now_ms);
