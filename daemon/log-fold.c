@@ -24,7 +24,7 @@ void log_copy_init(struct log_copy *copy, const struct log_record *record)
 
                 if (log_field_infos[i].is_number)
                         continue;
-                member = (char **)((char *)&copy->record.fields + log_field_infos[i].offset);
+                member = (void *)((char *)&copy->record.fields + log_field_infos[i].offset);
                 string = log_field_string(&record->fields, i);
                 *member = NULL;
                 if (!string || left == 0)

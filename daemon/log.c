@@ -163,7 +163,8 @@ static bool may_fold(const struct log_record *record)
         return record->level != LOG_LEVEL_DEBUG;
 }
 
-static void log_record(struct log_record record, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_record(struct log_record record,
+                                                             const char *format, va_list args)
 {
         char message[LOG_MESSAGE_MAX_BYTES];
         struct log_copy copy;
