@@ -84,7 +84,7 @@ enum {
         API_WAIT,       /* then api_resume(), once call->waits_for is there */
 };
 
-/* To be called after broker_set_policy(), too. */
+/* To be called after broker_reconfigure(), too. */
 void api_policy_changed(struct api *api);
 
 /* Takes `target`, the raw request target, apart into a copy. 0 or -ENOMEM. */

@@ -251,8 +251,3 @@ void log_get_counters(struct log_counters *ret)
 {
         *ret = self.counters;
 }
-
-uint64_t log_get_dropped(void)
-{
-        return self.counters.dropped;
-}

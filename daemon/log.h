@@ -65,6 +65,3 @@ struct log_counters {
 };
 
 void log_get_counters(struct log_counters *ret);
-
-/* Lines that could not be written. */
-uint64_t log_get_dropped(void);

@@ -313,7 +313,9 @@ static void add_daemon(struct exposition *out, const struct monitor *monitor,
                        const struct broker_counters *counters)
 {
         const struct api *api = monitor->api;
+        struct log_counters log;
 
+        log_get_counters(&log);
         exposition_family(out, "egain_tokend_build_info", EXPOSITION_GAUGE,
                           "Always 1; what runs is in the labels.");
         exposition_sample(out, LABELS({"version", PROJECT_VERSION}), 1);
@@ -329,7 +331,7 @@ static void add_daemon(struct exposition *out, const struct monitor *monitor,
         exposition_sample(out, LABELS({"result", "done"}), monitor->reload->n_done);
         exposition_sample(out, LABELS({"result", "failed"}), monitor->reload->n_failed);
         exposition_counter(out, "egain_tokend_log_lines_dropped_total",
-                           "Log lines that could not be written.", log_get_dropped());
+                           "Log lines that could not be written.", log.dropped);
         exposition_counter(out, "egain_tokend_notes_lost_total",
                            "Changes of state that the log did not hear of.", counters->notes_lost);
 }

@@ -36,10 +36,7 @@ static bool same_identity(const struct config *a, size_t i, const struct config 
 {
         const struct client_settings *x = &a->settings.clients[i], *y = &b->settings.clients[j];
 
-        return same_string(x->client_id, y->client_id) &&
-               same_string(x->token_url[AUDIENCE_USER], y->token_url[AUDIENCE_USER]) &&
-               same_string(x->token_url[AUDIENCE_CUSTOMER], y->token_url[AUDIENCE_CUSTOMER]) &&
-               same_string(a->tls[i].cert_file, b->tls[j].cert_file);
+        return memcmp(x->identity_sha256, y->identity_sha256, sizeof(x->identity_sha256)) == 0;
 }
 
 void reload_keep_identities(struct config *config, const struct config *before)
