@@ -213,7 +213,6 @@ static int make_memfd(const struct broker *broker, const struct snapshot_stamp *
         return fd;
 fail:
         r = -errno;
-        (void)ftruncate(fd, 0);
         close(fd);
         return r;
 }
