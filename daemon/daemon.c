@@ -37,6 +37,7 @@
 #include "reload.h"
 #include "server.h"
 #include "status.h"
+#include "trim.h"
 #include "upstream.h"
 
 /* Commands carried out in one turn, so that a flight with thousands of waiters does not stall it.
@@ -601,6 +602,7 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                 log_event(LOG_EVENT_READY, LOG_FIELDS(.count = config->settings.n_clients),
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");
+                trim_after_start();
                 r = run(&daemon);
                 release_callers(&daemon);
                 server_tick(&daemon.server);
