@@ -44,6 +44,11 @@
           "after is not what the page before gave as next.")                                       \
         X(MISSING_FILTER, "missing_filter", 400, "invalid_request", 0,                             \
           "Nothing says which tokens to purge; send client_id, a subject, scope, or several.")     \
+        X(UNKNOWN_FIELD, "unknown_field", 400, "invalid_request", 0,                               \
+          "A header only begins like one of those that say what is asked for; see the manual.")    \
+        X(SPACED_SUBJECT, "spaced_subject", 400, "invalid_request", 0,                             \
+          "The subject in the header begins or ends with a space or tab, which may get lost in a " \
+          "header; such a subject can only be asked for in a form.")                               \
         X(BAD_AUTHORIZATION, "bad_authorization", 400, "invalid_request", 0,                       \
           "The Authorization header is not well-formed HTTP Basic; leave it out.")                 \
         X(AMBIGUOUS_CLIENT, "ambiguous_client", 400, "invalid_request", 0,                         \
