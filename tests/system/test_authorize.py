@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GET /v1/authorize: asked in header fields, answered in one.
 
-The bytes on the wire are the test's own, since what libmicrohttpd makes of odd heads is the point: a
-subject must be the bytes that were sent, or be refused.
+The bytes on the wire are the test's own, since what libmicrohttpd makes of odd heads is the point:
+a subject must be the bytes that were sent, or be refused.
 """
 
 import json
@@ -10,7 +10,7 @@ import json
 import pytest
 
 import expect
-from harness import CRM, MANAGE, PORTAL, READ, STAFF, rule
+from harness import CRM, MANAGE, PORTAL, READ, STAFF, question, rule
 from people import needs_users
 from scrape import scrape
 from wire import Fleet, http_request
@@ -290,8 +290,7 @@ class TestRefused:
     def test_the_fields_mean_nothing_elsewhere(self, daemon, subject):
         """A form is read as ever, whatever the head says besides."""
         headers = [(USERNAME, "other"), (USERNAME, "again"), ("X-Egain-Scopes", "a")]
-        expect.token(daemon.post({"grant_type": "password", "client_id": "portal",
-                                  "subject_username": subject}, headers), subject)  # fmt: skip
+        expect.token(daemon.post(question(subject), headers), subject)
         expect.token(daemon.get(subject, headers=headers), subject)
 
 
@@ -305,11 +304,12 @@ class TestAuthorization:
     def test_is_ignored(self, daemon, subject, value):
         response = ask(daemon, subject, "username", ("Authorization", value.encode()))
         authorized(response, subject)
-        response = ask(daemon, subject, "username", ("Authorization", b"a"), ("Authorization", b"b"))
-        authorized(response, subject)
+        twice = [("Authorization", b"a"), ("Authorization", b"b")]
+        authorized(ask(daemon, subject, "username", *twice), subject)
 
     def test_names_no_client(self, daemon, issuer):
-        response = ask(daemon, "pa", "username", ("Authorization", b"Basic cG9ydGFsOng="), client=None)
+        basic = ("Authorization", b"Basic cG9ydGFsOng=")  # portal
+        response = ask(daemon, "pa", "username", basic, client=None)
         assert "X-Egain-Client" in expect.error(response, 400, "invalid_request")
 
     @needs_users
@@ -346,7 +346,7 @@ class TestLikeEveryTokenRequest:
 
     def test_the_issuer_is_down(self, start_daemon, issuer, subject):
         daemon = start_daemon()
-        issuer.behave(status=503, body="", headers={"Retry-After": "7"}, subject=f"username:{subject}")
+        issuer.behave(status=503, body="", headers={"Retry-After": "7"})
         assert expect.retry_after(ask(daemon, subject)) in range(1, 8)
 
     def test_policy_audit_and_metrics(self, start_daemon, issuer, subject, tmp_path):
