@@ -247,7 +247,7 @@ class TestTogether:
     def test_a_stop_answers_who_waits_for_a_reload(self, start_daemon):
         daemon = start_daemon()
         assert run(daemon) == (EX_OK, "")
-        process = begin(daemon)  # the next reading begins a second later
+        process = begin(daemon)  # the next reading may not have begun yet
         time.sleep(0.3)
         daemon.stop()
         status, said = ended(process)

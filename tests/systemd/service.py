@@ -54,6 +54,7 @@ class Service:
 
     def __init__(self, machine):
         self.machine = machine
+        self.since = None  # the cursor of the journal when the test began
 
     def systemctl(self, *words, **options):
         return self.machine.run("systemctl", *words, **options)
@@ -142,12 +143,12 @@ def stopped_service(machine):
     service = Service(machine)
     service.configure()
     service.drop_in("[Service]\n" + SANITIZER)
-    since = service.cursor()
+    service.since = service.cursor()
     yield service
     service.stop()
     for unit in (SERVICE, *SOCKETS):
         machine.run("rm", "-rf", os.path.dirname(DROP_IN.format(unit)))
     service.systemctl("daemon-reload")
-    text = service.journal(since)
+    text = service.journal(service.since)
     assert "Sanitizer" not in text and "runtime error" not in text, text
     assert PORTAL.secret not in text
