@@ -549,7 +549,8 @@ static int daemon_init(struct daemon *daemon, const struct config *config, struc
                                 config->idle_timeout_ms);
         if (r == 0)
                 r = credential_server_init(&daemon->credentials, &daemon->loop, daemon->broker,
-                                           daemon->audit, &daemon->finder, &daemon->reload, config);
+                                           daemon->audit, &daemon->monitor.metrics, &daemon->finder,
+                                           &daemon->reload, config);
         if (r == 0)
                 r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server,
                                    &daemon->credentials, inherit, config);

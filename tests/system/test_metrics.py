@@ -172,7 +172,7 @@ class TestCounts:
 
         assert (buckets("0.25"), buckets("15"), buckets("+Inf")) == (0, 1, 1)
         took = growth(before, after, "egain_tokend_fetch_duration_seconds_sum")
-        assert 0.3 <= took < 15
+        assert 0.29 <= took < 15  # the issuer counts in milliseconds
 
     def test_reasons(self, daemon, issuer, subject):
         before = scrape(daemon)
