@@ -70,9 +70,17 @@ class Service:
         self.machine.write(DROP_IN.format(unit), text)
         self.systemctl("daemon-reload")
 
-    def connect(self):
-        """From outside, where all of the machine's root may do, we may."""
-        return Connection(str(self.machine.path(UNIX)))
+    def begin(self, *command):
+        """A command of the container, not waited for."""
+        enter = ["nsenter", f"--target={self.machine.leader}", "--all", "--"]
+        return subprocess.Popen([*enter, *command], stderr=subprocess.PIPE)
+
+    def address(self):
+        """Of the Unix socket, from outside, where all that the machine's root may do, we may."""
+        return str(self.machine.path(UNIX))
+
+    def connect(self, **options):
+        return Connection(self.address(), **options)
 
     def ask(self, subject="pa"):
         with self.connect() as connection:

@@ -6,7 +6,7 @@ import resource
 import pytest
 
 from load import Load
-from service import SERVICE, UNIX
+from service import SERVICE
 from wire import eventually
 
 RATE = 500
@@ -34,7 +34,7 @@ def test_restarts_under_load(service):
     }
     before = service.issuer_requests()
     pids = [service.show("MainPID")]
-    with Load(str(service.machine.path(UNIX)), tokens, RATE) as load:
+    with Load(service.address(), tokens, RATE) as load:
         for _ in range(RESTARTS):
             served = load.answered
             eventually(lambda served=served: load.answered > served + BETWEEN, "callers served")

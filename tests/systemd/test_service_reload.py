@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """`systemctl reload`: what holds afterwards, what the operator is told, and with which status."""
 
-import subprocess
 import time
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 import expect
 from harness import ask_bytes
 from load import Load
-from service import BROKEN, CONFIG, CONFIG_PATH, SERVICE, UNIX
+from service import BROKEN, CONFIG, CONFIG_PATH, SERVICE
 from wire import eventually
 
 # Root may have "pa" no more, but "new".
@@ -43,8 +42,7 @@ def hang_up(service):
 
 
 def begin_to_reload(service):
-    command = ["nsenter", f"--target={service.machine.leader}", "--all", "--"]
-    return subprocess.Popen([*command, "systemctl", "reload", SERVICE], stderr=subprocess.PIPE)
+    return service.begin("systemctl", "reload", SERVICE)
 
 
 def test_of_a_good_one(serving):
@@ -113,7 +111,7 @@ def test_sighup_in_a_loop(serving):
     tokens = {"pa": serving.ask("pa").json()["access_token"]}
     since = serving.cursor()
     pid = serving.show("MainPID")
-    with Load(str(serving.machine.path(UNIX)), tokens, 100) as load:
+    with Load(serving.address(), tokens, 100) as load:
         for number in range(100):
             serving.configure(CONFIG + f'drain_timeout = "{1 + number}s";\n')
             hang_up(serving)
