@@ -36,6 +36,39 @@ def test_exposure(service):
     )
     score = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)[1])
     assert score <= 1.8, done.stdout
+    # What is left open has a comment that says why.
+    relaxed = set(re.findall(r"^\S*\u2717 (\w+=)", done.stdout, re.MULTILINE))
+    assert {"PrivateNetwork=", "PrivateUsers="} <= relaxed, done.stdout
+    comments = "\n".join(
+        line for line in service.machine.path(path).read_text().splitlines() if line[:1] == "#"
+    )
+    assert not {name for name in relaxed if name not in comments}
+
+
+def test_what_the_unit_says(service):
+    """As systemd has understood it."""
+    service.start()
+    text = service.systemctl("show", SERVICE).stdout
+    shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    for name, value in {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "WatchdogUSec": "15s",
+        "Restart": "on-failure",
+        "RestartUSec": "1s",
+        "StartLimitIntervalUSec": "0",
+        "LimitNOFILE": "131072",
+        "LimitCORE": "0",
+        "MemorySwapMax": "0",
+        "FileDescriptorStoreMax": "16",
+        "RuntimeDirectory": "",
+        "User": "egain-tokend",
+    }.items():
+        assert shown.get(name, "") == value, name
+    assert SOCKETS[0] in shown["Requires"].split()
+    after = shown["After"].split()
+    assert {*SOCKETS, "egain-tokend-credentials.socket", "nss-user-lookup.target"} <= set(after)
+    assert "nss-user-lookup.target" in shown["Wants"].split()
 
 
 def test_users_and_folders(service):
@@ -155,10 +188,13 @@ def test_killed(service):
     service.start()
     service.granted()
     pid = service.show("MainPID")
+    before, since = service.issuer_requests(), service.cursor()
     service.systemctl("kill", "--kill-who=main", "--signal=KILL", SERVICE)
-    service.granted("after")
+    expect.miss(service.ask("pa"), "pa")  # what was in memory is gone
     assert service.show("MainPID") not in (pid, "0")
     assert service.show("NRestarts") == "1"
+    assert service.issuer_requests() == before + 1
+    assert "restored nothing" in service.journal(since)
 
 
 def test_a_stuck_loop(service):
@@ -167,10 +203,12 @@ def test_a_stuck_loop(service):
     service.granted()
     time.sleep(2.5)  # it lives as long as it turns
     assert service.show("NRestarts") == "0"
+    since = service.cursor()
     service.systemctl("kill", "--kill-who=main", "--signal=STOP", SERVICE)
     with service.connect() as caller:
         caller.send(ask_bytes("stuck"))
         eventually(lambda: service.show("NRestarts") == "1", "the watchdog")
+        assert "Watchdog timeout" in service.journal(since)
         # Whoever had connected before is answered by the next process, or none.
         with contextlib.suppress(Closed):
             expect.token(caller.receive(), "stuck")
@@ -210,6 +248,25 @@ def test_a_secret_from_systemd(service, encrypted):
     service.drop_in(f"[Service]\n{SANITIZER}{load}\n")
     service.start()
     service.granted()
+
+
+def test_a_secret_that_systemd_was_not_asked_for(service):
+    """No LoadCredential=, no credentials directory: it is waited out like a mistake in the file."""
+    service.configure(
+        CONFIG.replace(
+            f'client_secret_file = "{SECRET_PATH}"', 'client_secret_credential = "portal"'
+        )
+    )
+    service.systemctl("start", "--no-block", *SOCKETS, SERVICE)
+    service.wait_for_status("waiting for a configuration.*LoadCredential=portal")
+    service.drop_in(f"[Service]\n{SANITIZER}LoadCredential=other:{SECRET_PATH}\n")
+    service.systemctl("restart", "--no-block", SERVICE)
+    service.wait_for_status("waiting for a configuration.*/portal cannot be opened")
+    with service.connect() as waiting:
+        waiting.send(ask_bytes("pa"))
+        service.drop_in(f"[Service]\n{SANITIZER}LoadCredential=portal:{SECRET_PATH}\n")
+        service.systemctl("restart", SERVICE)
+        expect.token(waiting.receive(), "pa")
 
 
 def test_a_socket_with_another_mode(service):
