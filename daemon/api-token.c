@@ -10,7 +10,6 @@
 
 #include "../lib/error.h"
 #include "api-private.h"
-#include "audit.h"
 #include "describe.h"
 #include "log.h"
 #include "monitor.h"
@@ -21,7 +20,7 @@ static struct audit_decision decision_about(const struct api_call *call)
         const struct token_request *request = &call->request;
 
         return (struct audit_decision){
-                .action = AUDIT_ACTION_TOKEN,
+                .action = call->route->action,
                 .peer = call->peer,
                 .has_subject = request->has_subject,
                 .subject_kind = request->subject_kind,

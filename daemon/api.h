@@ -78,9 +78,10 @@ struct api_call {
         const struct api_route *route;
         struct token_request request;
         struct waiter waiter;
-        struct reload_era *era; /* that the waiter's reply borrows from; NULL: it did not wait */
+        struct reload_era *era; /* that what waits borrows from; NULL: it did not wait */
         struct purge purge;
         struct reload_wait reload_wait;
+        const struct rule *reload_rule; /* that permits it; of `era`, or static */
         enum api_wait waits_for;
         bool bare;
         enum reason reason;       /* of the answer, when API_ANSWER was returned */

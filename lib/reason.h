@@ -71,6 +71,8 @@
         X(NOT_FOUND, "not_found", 404, "invalid_request", 0, "There is nothing at this path.")     \
         X(BAD_METHOD, "bad_method", 405, "invalid_request", 0,                                     \
           "This path does not take this method; the header Allow names those it takes.")           \
+        X(CONFIG_NOT_TAKEN_OVER, "config_not_taken_over", 409, "", 0,                              \
+          "The configuration that was read again is not taken over; its messages say why.")        \
         /* the caller is not entitled, or may not be the caller at all */                          \
         X(NOT_PERMITTED, "not_permitted", 403, "access_denied", 0,                                 \
           "No rule of the daemon's configuration is for this caller.")                             \

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "../../daemon/audit.h"
+#include "../../lib/metrics.h"
 
 #define TOKEN "a-token-of-the-test"
 
@@ -43,6 +44,7 @@ static struct broker *broker;
 static struct audit *audit;
 static struct peer_finder finder;
 static struct reload reload;
+static struct metrics metrics;
 static struct credential_server server;
 static int listening;
 static struct sockaddr_un address;
@@ -93,8 +95,10 @@ static int set_up(void **state)
         assert_int_equal(peer_finder_init(&finder, false), 0);
         finder.unit_of = unit_of;
         reload_init(&reload, &loop, config, NULL, NULL);
-        assert_int_equal(
-                credential_server_init(&server, &loop, broker, audit, &finder, &reload, config), 0);
+        metrics = (struct metrics){};
+        assert_int_equal(credential_server_init(&server, &loop, broker, audit, &metrics, &finder,
+                                                &reload, config),
+                         0);
 
         listening = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)snprintf(name, sizeof(name), "test-credential-server-%d", (int)getpid());
@@ -253,10 +257,16 @@ static void test_token(void **state)
         assert_int_equal(server.counters.accepted, 4);
         assert_int_equal(server.counters.granted, 4);
         assert_int_equal(server.counters.refused + server.counters.cut, 0);
+        assert_int_equal(metrics.requests[METRICS_CREDENTIAL][REASON_NONE], 4);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_HIT][false], 1);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_FWD_MISS][false], 2);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_FWD_MISS][true], 1);
 }
 
 static void test_refused(void **state)
 {
+        uint64_t n_counted = 0;
+
         (void)state;
         gets_refusal(connect_from(NULL), REASON_NOT_SYSTEMD);
         gets_refusal(connect_from("/unit/a.service"), REASON_NOT_SYSTEMD);
@@ -272,6 +282,10 @@ static void test_refused(void **state)
         gets_refusal(connect_from(OURS), REASON_OTHER_UNIT);
         assert_int_equal(n_fetches, 0);
         assert_int_equal(server.counters.refused, 10);
+        assert_int_equal(metrics.requests[METRICS_CREDENTIAL][REASON_NONE], 0);
+        for (enum reason reason = 0; reason < _REASON_N; reason++)
+                n_counted += metrics.requests[METRICS_CREDENTIAL][reason];
+        assert_int_equal(n_counted, 10);
         assert_int_equal(server.n, 0);
 }
 
