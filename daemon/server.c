@@ -23,11 +23,17 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "head.h"
 #include "log.h"
 
 /* The best by measurement: a hit costs least, and a header block of that size is more than enough.
  */
 #define POOL_BYTES ((size_t)16384)
+
+/* What libmicrohttpd keeps there beside a field that came, and what the head of an answer takes, a
+ * token aside; both are more than was measured. */
+#define POOL_FIELD_BYTES  ((size_t)80)
+#define POOL_ANSWER_BYTES ((size_t)1024)
 
 /* A body that says it is larger is not even read to its end. */
 #define BODY_READ_MAX_BYTES (UINT64_C(1024) * 1024)
@@ -48,6 +54,7 @@ struct request {
         struct connection *connection;
         struct MHD_Connection *mhd;
         enum request_state state;
+        struct head head;
         bool huge; /* it says that its body is over BODY_READ_MAX_BYTES */
         struct api_call call;
 };
@@ -138,6 +145,7 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
 
         if (!value)
                 return MHD_YES;
+        head_take(&request->head, name, value);
         if (strcasecmp(name, "Host") == 0) {
                 headers->host_repeated = headers->host;
                 headers->host = value;
@@ -156,6 +164,8 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         } else if (strcasecmp(name, "X-Forwarded-For") == 0 || strcasecmp(name, "Forwarded") == 0 ||
                    strcasecmp(name, "Via") == 0) {
                 headers->of_forwarder = (struct api_header){name, value};
+        } else {
+                request_fields_take(&headers->fields, name, value);
         }
         return MHD_YES;
 }
@@ -187,9 +197,11 @@ static struct MHD_Response *response_of_body(struct secret *bytes)
 
 static bool add_headers(struct MHD_Response *out, const struct response *response, bool closing)
 {
-        bool good = MHD_add_response_header(out, "Content-Type", response->content_type);
+        bool good = true;
         char seconds[16];
 
+        if (response->content_type)
+                good &= MHD_add_response_header(out, "Content-Type", response->content_type);
         if (response->no_store) {
                 good &= MHD_add_response_header(out, "Cache-Control", "no-store");
                 good &= MHD_add_response_header(out, "Pragma", "no-cache");
@@ -200,6 +212,9 @@ static bool add_headers(struct MHD_Response *out, const struct response *respons
                 good &= MHD_add_response_header(out, "Allow", response->allow);
         if (response->authenticate)
                 good &= MHD_add_response_header(out, "WWW-Authenticate", response->authenticate);
+        if (response->authorization.size > 0)
+                good &= MHD_add_response_header(out, "Authorization",
+                                                response->authorization.bytes);
         if (response->retry_after_s > 0) {
                 (void)snprintf(seconds, sizeof(seconds), "%u", response->retry_after_s);
                 good &= MHD_add_response_header(out, "Retry-After", seconds);
@@ -228,6 +243,21 @@ static enum MHD_Result queue(struct request *request)
         return queued;
 }
 
+static void take_headers(struct request *request, const char *method)
+{
+        const union MHD_ConnectionInfo *info;
+        struct api_call *call = &request->call;
+        size_t used;
+
+        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
+        info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+        if (!info)
+                return;
+        call->headers.plain = head_is_plain(&request->head, method, info->header_size);
+        used = info->header_size + request->head.n * POOL_FIELD_BYTES + POOL_ANSWER_BYTES;
+        call->header_room_bytes = used < POOL_BYTES ? POOL_BYTES - used : 0;
+}
+
 /* The header is in. */
 static enum MHD_Result start(struct request *request, const char *method)
 {
@@ -241,7 +271,7 @@ static enum MHD_Result start(struct request *request, const char *method)
         /* The rules may have come to name units since the connection was accepted. */
         if (request->server->api->names_units && peer->known && !peer->unit_asked)
                 peer_find_unit(request->server->finder, request->connection->fd, peer);
-        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
+        take_headers(request, method);
 
         r = api_begin(request->server->api, call);
         if (r < 0)

@@ -2,8 +2,8 @@
 """doc/openapi.yaml as something to test against.
 
 Every object of its schemas is closed here: what an answer holds and the document does not name is a
-mistake of one of the two. (The document itself leaves them open, so that a client that was made from
-it does not break when a member is added.)
+mistake of one of the two. (The document itself leaves them open, so that a client that was made
+from it does not break when a member is added.)
 """
 
 import re
@@ -228,7 +228,8 @@ def reasons_in(*names):
     by_name = {row.name: row.code for row in reason_table().values()}
     found = set()
     for name in names:
-        found |= {by_name[word] for word in re.findall(r"\bREASON_(\w+)", source(name)) if word in by_name}
+        words = set(re.findall(r"\bREASON_(\w+)", source(name)))
+        found |= {by_name[word] for word in words & set(by_name)}
     return found
 
 

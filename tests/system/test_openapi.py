@@ -35,7 +35,8 @@ SHAPES = {
     "server": "url* description variables",
     "tag": "name* description",
     "path": "summary description parameters " + " ".join(METHODS),
-    "operation": "operationId* summary* description tags* parameters requestBody responses* security",
+    "operation": "operationId* summary* description tags* parameters requestBody responses*"
+    " security",
     "parameter": "name* in* description* required schema* example",
     "body": "description required content*",
     "media": "schema* example examples",
@@ -85,8 +86,8 @@ def check_response(response, where):
 
 def walk(thing, path=()):
     yield path, thing
-    items = thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ()
-    for name, part in items:
+    items = enumerate(thing) if isinstance(thing, list) else ()
+    for name, part in thing.items() if isinstance(thing, dict) else items:
         yield from walk(part, (*path, str(name)))
 
 
@@ -116,8 +117,9 @@ class TestItself:
         shaped(DOCUMENT["paths"][path], "path")
         operation = shaped(OPERATIONS[method, path], "operation")
         assert operation["x-right"] in ("none", "token", "monitor", "admin")
-        # Whoever needs no right needs no key either.
-        assert (operation.get("security") == []) == (operation["x-right"] == "none")
+        # Whoever needs no right needs no key either; and of nginx none is taken.
+        keyless = operation["x-right"] == "none" or path == "/v1/authorize"
+        assert (operation.get("security") == []) == keyless
         seen = set()
         for parameter in operation.get("parameters", ()):
             parameter = resolve(parameter, "parameter")
@@ -187,12 +189,19 @@ JUDGING = (reasons_in("lib/policy.c", "lib/client.c") - RIGHTS) | {"no_token_url
 # Of nothing but listing and purging.
 OF_ADMINISTRATION = {"missing_filter", "purges_full"} | RIGHTS | OF_PAGES
 # All others are of requests for tokens, so that a new one must be documented there, or named above.
-OF_TOKENS = set(REASONS) - NOWHERE - OF_ADMINISTRATION - {"no_metadata_header", "bad_content_type"}
+OF_FIELDS = reasons_in("lib/request-fields.c") - PARSING
+OF_FIELDS |= {"odd_head", "unread_query", "long_token"}
+OF_HEAD = {"no_metadata_header", "bad_content_type"}
+OF_TOKENS = set(REASONS) - NOWHERE - OF_ADMINISTRATION - OF_FIELDS - OF_HEAD
 QUERY = {"missing_grant_type"}
+# What cannot be said in a header field: how it is encoded, grants, rejected tokens, HTTP Basic.
+NO_FIELD = {"malformed_escape", "bad_rejected_token", "rejected_again", "bad_authorization"}
+NO_FIELD |= {"ambiguous_client", "missing_grant_type", "unsupported_grant_type"}
 
 EXPECTED = {
     ("POST", "/oauth2/token"): OF_TOKENS | {"bad_content_type"},
     ("GET", "/v1/token"): (OF_TOKENS - QUERY) | {"no_metadata_header"},
+    ("GET", "/v1/authorize"): (OF_TOKENS - NO_FIELD) | OF_FIELDS | {"no_metadata_header"},
     ("GET", "/v1/explain"): (PARSING - OF_PAGES - QUERY) | JUDGING,
     ("GET", "/v1/tokens"): FILTER | ADMIN | {"unknown_client"},
     ("DELETE", "/v1/tokens"): FILTER
@@ -266,6 +275,8 @@ class TestAgainstTheSources:
     def test_flags(self, method, path):
         flags = ROUTES[method, path].flags
         assert ("metadata" in flags) == ("Metadata" in CONTRACT.parameters(method, path, "header"))
+        fields = any(name.startswith("X-") for name in CONTRACT.parameters(method, path, "header"))
+        assert ("fields" in flags) == fields
         assert ("form" in flags) == bool(CONTRACT.parameters(method, path, "form"))
         assert ("token" in flags) == (path in ("/oauth2/token", "/v1/token", "/v1/authorize"))
 
@@ -280,3 +291,9 @@ class TestAgainstTheSources:
         assert form == documented - {"limit", "after"}
         assert set(CONTRACT.parameters("GET", "/v1/token")) == form
         assert set(CONTRACT.parameters("GET", "/v1/explain")) == form
+
+    def test_fields(self):
+        """The header fields that are read as parameters are those of the sources."""
+        fields = re.findall(r'\{"(X-Egain-[\w-]+)", "\w+"\}', source("lib/request-fields.c"))
+        documented = CONTRACT.parameters("GET", "/v1/authorize", "header")
+        assert set(documented) == {"Metadata", *fields}

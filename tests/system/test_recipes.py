@@ -11,16 +11,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import expect
-from harness import PORTAL, ROOT, TOKEND, environment, rule, scratch_directory
-from recipes import PROXIES, addressed, blocks, build, run
-from test_rejection import digest
+from harness import PORTAL, ROOT, TOKEND, environment, scratch_directory
+from recipes import addressed, blocks, build, run
 
 SUBJECTS = ("pa", "anna smith", "a&subject_userid=b", "50%41+x", "Zoë \"q\" 'r' \\ $HOME")
 GOCODE = Path("/usr/share/gocode")
@@ -260,7 +258,7 @@ class TestShell:
 
 
 class TestSdk:
-    """The functions that eGain's SDKs are given; each call is a request that may have another token."""
+    """The functions that eGain's SDKs are given; each call may bring another token."""
 
     def test_python(self, daemon, issuer, subject):
         recipe = module_of(daemon, "egain-sdk.md", "Python")
@@ -305,17 +303,12 @@ class TestSdk:
 class TestSystemd:
     """What is said there to systemd is tried with a real one, see tests/systemd."""
 
-    @pytest.mark.parametrize("number", [0, 1])
-    def test_configuration(self, number, tmp_path):
-        text = "".join(
-            blocks(
-                "systemd.md",
-                "libconfig",
-                ["A batch job: the token in a file", "A service that stays: a caller like any other"][
-                    number
-                ],
-            )
-        )
+    @pytest.mark.parametrize(
+        "heading",
+        ["A batch job: the token in a file", "A service that stays: a caller like any other"],
+    )
+    def test_configuration(self, heading, tmp_path):
+        (text,) = blocks("systemd.md", "libconfig", heading)
         secret = tmp_path / "secret"
         secret.touch(0o600)
         secret.write_text("x\n")

@@ -47,7 +47,7 @@ def tokend(machine):
         f"{FAKE_EGAIN} --listen 127.0.0.1:{ISSUER_PORT} --client {client} --scope {READ}",
         DynamicUser="yes",
     )
-    config = [*blocks("systemd.md", "libconfig", BATCH), *blocks("systemd.md", "libconfig", SERVICE)]
+    config = [text for half in (BATCH, SERVICE) for text in blocks("systemd.md", "libconfig", half)]
     machine.write("/etc/recipe/secret", PORTAL.secret + "\n", 0o600, "recipe-daemon")
     machine.write("/etc/recipe/conf", "\n".join((*config, CLIENTS)), 0o600, "recipe-daemon")
     machine.unit(
