@@ -151,8 +151,8 @@ static int status_of_daemon(int r)
         }
 }
 
-/* The file is good so far. Its secrets are the daemon's to try: credentials are given to its process
- * alone [systemd 252 keeps them from what ExecReload= starts]. */
+/* The file is good so far. Its secrets are the daemon's to try: credentials are given to its
+ * process alone [systemd 252 keeps them from what ExecReload= starts]. */
 static int reload(const struct config *config)
 {
         int r;

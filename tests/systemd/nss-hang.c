@@ -25,7 +25,8 @@ static enum nss_status hang(void)
         char byte;
 
         if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-                (void)read(fd, &byte, 1);
+                while (read(fd, &byte, 1) > 0)
+                        continue;
         if (fd >= 0)
                 (void)close(fd);
         return NSS_STATUS_NOTFOUND;
