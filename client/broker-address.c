@@ -1,45 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 
-/* No name is ever looked up: localhost is what the broker binds, both loopback addresses. */
-
 #include "broker-address.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/un.h>
 
-#define SCHEME       "http://"
-#define PORT_DEFAULT 80
+#define SCHEME "http://"
+
+#define PASSWD_MAX_BYTES 16384
 
 _Static_assert(BROKER_SOCKET_PATH_MAX_BYTES == sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
                "the path and its NUL fill the address");
 
-static void add_ipv4(struct broker_address *address, in_port_t port)
+/* What may follow the host: a port, and a slash. False: something else does. */
+static bool parse_port(const char *rest, size_t *ret_size)
 {
-        const struct sockaddr_in in = {
-                .sin_family = AF_INET,
-                .sin_port = htons(port),
-                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-        };
-
-        memcpy(&address->addresses[address->n++], &in, sizeof(in));
-}
-
-static void add_ipv6(struct broker_address *address, in_port_t port)
-{
-        address->addresses[address->n++] = (struct sockaddr_in6){
-                .sin6_family = AF_INET6,
-                .sin6_port = htons(port),
-                .sin6_addr = IN6ADDR_LOOPBACK_INIT,
-        };
-}
-
-/* What may follow the host: a port, and a slash. 0: something else does. */
-static in_port_t parse_port(const char *rest, size_t *ret_size)
-{
-        unsigned long port = PORT_DEFAULT;
+        unsigned long port = 80;
         size_t size = 0;
 
         if (*rest == ':') {
@@ -48,38 +28,57 @@ static in_port_t parse_port(const char *rest, size_t *ret_size)
                 size = 1 + digits;
                 port = digits >= 1 && digits <= 5 ? strtoul(rest + 1, NULL, 10) : 0;
         }
-        if (strcmp(rest + size, "") != 0 && strcmp(rest + size, "/") != 0)
-                return 0;
         *ret_size = size;
-        return port <= 65535 ? (in_port_t)port : 0;
+        return port >= 1 && port <= 65535 &&
+               (strcmp(rest + size, "") == 0 || strcmp(rest + size, "/") == 0);
 }
 
 static bool parse_url(struct broker_address *address, const char *url)
 {
         static const char *const hosts[] = {"localhost", "127.0.0.1", "[::1]"};
         const char *host = url + strlen(SCHEME);
+        size_t size, port_size;
 
         if (strncasecmp(url, SCHEME, strlen(SCHEME)) != 0)
                 return false;
         for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
-                size_t size = strlen(hosts[i]), port_size;
-                in_port_t port;
-
+                size = strlen(hosts[i]);
                 if (strncasecmp(host, hosts[i], size) != 0)
                         continue;
-                port = parse_port(host + size, &port_size);
-                if (port == 0)
+                if (!parse_port(host + size, &port_size))
                         return false;
-                size += port_size;
-                (void)snprintf(address->host, sizeof(address->host), "%.*s", (int)size, host);
-                (void)snprintf(address->name, sizeof(address->name), SCHEME "%s", address->host);
-                if (i != 2)
-                        add_ipv4(address, port);
-                if (i != 1)
-                        add_ipv6(address, port);
+                (void)snprintf(address->origin, sizeof(address->origin), SCHEME "%.*s",
+                               (int)(size + port_size), host);
+                (void)snprintf(address->name, sizeof(address->name), "%s", address->origin);
                 return true;
         }
         return false;
+}
+
+/* A number in digits alone. */
+static bool parse_uid(const char *text, uid_t *ret)
+{
+        if (text[strspn(text, "0123456789")] != '\0' || strlen(text) > 9)
+                return false;
+        *ret = (uid_t)strtoul(text, NULL, 10);
+        return true;
+}
+
+bool broker_address_find_user(const struct broker_address *address, uid_t *ret)
+{
+        struct passwd passwd, *found = NULL;
+        char bytes[PASSWD_MAX_BYTES];
+
+        if (address->server_uid_known) {
+                *ret = address->server_uid;
+                return true;
+        }
+        if (parse_uid(address->server_user, ret))
+                return true;
+        if (getpwnam_r(address->server_user, &passwd, bytes, sizeof(bytes), &found) != 0 || !found)
+                return false;
+        *ret = found->pw_uid;
+        return true;
 }
 
 int broker_address_init(struct broker_address *address, const struct broker_place *place,
@@ -107,7 +106,9 @@ int broker_address_init(struct broker_address *address, const struct broker_plac
                                         BROKER_USER_MAX_BYTES);
         (void)snprintf(address->path, sizeof(address->path), "%s", path);
         (void)snprintf(address->name, sizeof(address->name), "%s", path);
-        (void)snprintf(address->host, sizeof(address->host), "localhost");
+        (void)snprintf(address->origin, sizeof(address->origin), SCHEME "localhost");
         (void)snprintf(address->server_user, sizeof(address->server_user), "%s", user);
+        /* Now, before there are threads and forks: name services have locks of their own. */
+        address->server_uid_known = broker_address_find_user(address, &address->server_uid);
         return 0;
 }

@@ -3,9 +3,9 @@
 
 /* Where the broker is: a Unix socket, or a port of this host. */
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "broker-fault.h"
 
@@ -15,6 +15,7 @@
 /* The longest path of a socket, and name of a user, without their NULs. */
 #define BROKER_SOCKET_PATH_MAX_BYTES 107
 #define BROKER_USER_MAX_BYTES        32
+#define BROKER_ORIGIN_MAX_BYTES      31
 
 /* What a user says of it. The strings are borrowed. */
 struct broker_place {
@@ -30,18 +31,19 @@ struct broker_place {
 /* The same, understood. */
 struct broker_address {
         char name[BROKER_SOCKET_PATH_MAX_BYTES + 1]; /* for messages */
-        char host[32];                               /* of the header Host */
+        char origin[BROKER_ORIGIN_MAX_BYTES + 1];    /* "http://HOST[:PORT]" */
         bool tcp;
 
         /* of a Unix socket */
         char path[BROKER_SOCKET_PATH_MAX_BYTES + 1];
         char server_user[BROKER_USER_MAX_BYTES + 1];
-
-        /* of TCP, to be tried in turn */
-        size_t n;
-        struct sockaddr_in6 addresses[2]; /* or a sockaddr_in, by its family */
+        bool server_uid_known;
+        uid_t server_uid;
 };
 
-/* 0, or a fault with `error` filled in. */
+/* Looks the server's user up. 0, or a fault with `error` filled in. */
 int broker_address_init(struct broker_address *address, const struct broker_place *place,
                         struct broker_error *error);
+
+/* The server's user; one that was not known is looked up again. False: there is none. */
+bool broker_address_find_user(const struct broker_address *address, uid_t *ret);

@@ -2,12 +2,12 @@
 
 #include "broker-answer.h"
 
-#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "json.h"
+#include "members.h"
 
 static void wipe_string(char *string)
 {
@@ -30,46 +30,50 @@ static int odd(const struct broker_answer *answer, struct broker_error *error)
         return BROKER_ANSWER_E_ODD;
 }
 
-/* Every character between ' ' or '!' and '~'. */
-static bool is_printable(const char *string, char first)
+/* The member's text, which is wiped when it is freed. NULL: it is none, or memory ran out. */
+static char *own_text(const struct member *member)
 {
-        for (; *string; string++)
-                if (*string < first || *string > '~')
-                        return false;
-        return true;
+        char *text = malloc(member->size + 1);
+
+        if (text && !member_text(member, text)) {
+                buffer_wipe_and_free(text, member->size + 1);
+                return NULL;
+        }
+        return text;
 }
 
-static bool read_refusal(json_object *object, struct broker_refusal *ret)
+static bool read_refusal(const struct broker_answer *answer, struct broker_refusal *ret)
 {
-        const char *error = json_get_string(object, "error");
-        const char *description = json_get_string(object, "error_description");
-        size_t size;
+        struct member members[] = {{.name = "error"}, {.name = "error_description"}};
+        char *error = NULL, *description = NULL;
+        bool good;
 
-        if (!error || !*error || strlen(error) >= sizeof(ret->error) || !is_printable(error, '!') ||
-            !description || !is_printable(description, ' '))
-                return false;
-        size = strnlen(description, sizeof(ret->description) - 1);
-        memcpy(ret->error, error, strlen(error) + 1);
-        memcpy(ret->description, description, size);
-        ret->description[size] = '\0';
-        return true;
+        good = members_read(answer->body.bytes, answer->body.size, members, 2);
+        if (good) {
+                error = own_text(&members[0]);
+                description = own_text(&members[1]);
+                good = error && *error && !strchr(error, ' ') &&
+                       strlen(error) < sizeof(ret->error) && description;
+        }
+        if (good) {
+                (void)snprintf(ret->error, sizeof(ret->error), "%s", error);
+                (void)snprintf(ret->description, sizeof(ret->description), "%s", description);
+        }
+        wipe_string(error);
+        wipe_string(description);
+        return good;
 }
 
 static int refusal_of(const struct broker_answer *answer, struct broker_refusal *ret,
                       struct broker_error *error)
 {
-        json_object *object = NULL;
-        bool good;
-
         *ret = (struct broker_refusal){
                 .status = answer->status,
                 .retry_after_s = answer->retry_after_s,
         };
-        if (answer->json && answer->status >= 400)
-                object = json_parse(answer->body.bytes, answer->body.size);
-        good = object && read_refusal(object, ret);
-        json_release(object);
-        return good ? BROKER_ANSWER_E_REFUSED : odd(answer, error);
+        if (answer->json && answer->status >= 400 && read_refusal(answer, ret))
+                return BROKER_ANSWER_E_REFUSED;
+        return odd(answer, error);
 }
 
 int broker_answer_check(const struct broker_answer *answer, struct broker_refusal *refusal,
@@ -80,40 +84,38 @@ int broker_answer_check(const struct broker_answer *answer, struct broker_refusa
         return refusal_of(answer, refusal, error);
 }
 
-/* 0, -ENOMEM or BROKER_ANSWER_E_ODD. */
-static int read_token(json_object *object, struct broker_token *ret)
+/* False: it has not what a token answer has. Strings for which there was no memory are NULL. */
+static bool read_token(const struct broker_answer *answer, struct broker_token *ret)
 {
-        const char *value = json_get_string(object, "access_token");
-        const char *type = json_get_string(object, "token_type");
-        const char *scope = json_get_string(object, "scope");
-        const int64_t expires_in_s = json_get_number(object, "expires_in");
+        struct member members[] = {{.name = "access_token"},
+                                   {.name = "token_type"},
+                                   {.name = "expires_in"},
+                                   {.name = "scope"}};
+        struct member *value = &members[0], *type = &members[1], *expires_in = &members[2],
+                      *scope = &members[3];
 
-        if (!value || !*value || !is_printable(value, '!') || !type ||
-            strcasecmp(type, "Bearer") != 0 || expires_in_s < 1 ||
-            (scope && !is_printable(scope, ' ')))
-                return BROKER_ANSWER_E_ODD;
+        if (!members_read(answer->body.bytes, answer->body.size, members, 4) ||
+            value->kind != MEMBER_STRING || value->size == 0 || type->kind != MEMBER_STRING ||
+            type->size != strlen("Bearer") || strncasecmp(type->bytes, "Bearer", type->size) != 0 ||
+            expires_in->kind != MEMBER_NUMBER || expires_in->number < 1 ||
+            (scope->kind != MEMBER_STRING && scope->kind != MEMBER_ABSENT))
+                return false;
         *ret = (struct broker_token){
-                .value = strdup(value),
-                .scope = strdup(scope ? scope : ""),
-                .expires_in_s = (uint64_t)expires_in_s,
+                .value = own_text(value),
+                .scope = scope->kind == MEMBER_STRING ? own_text(scope) : strdup(""),
+                .expires_in_s = expires_in->number,
         };
-        if (ret->value && ret->scope)
-                return 0;
-        broker_token_deinit(ret);
-        return -ENOMEM;
+        return ret->value && ret->scope && !strchr(ret->value, ' ');
 }
 
 int broker_answer_token(const struct broker_answer *answer, struct broker_token *ret,
                         struct broker_refusal *refusal, struct broker_error *error)
 {
-        json_object *object;
-        int r = BROKER_ANSWER_E_ODD;
-
         if (answer->status != 200)
                 return refusal_of(answer, refusal, error);
-        object = answer->json ? json_parse(answer->body.bytes, answer->body.size) : NULL;
-        if (object)
-                r = read_token(object, ret);
-        json_release(object);
-        return r == BROKER_ANSWER_E_ODD ? odd(answer, error) : r;
+        *ret = (struct broker_token){};
+        if (answer->json && read_token(answer, ret))
+                return 0;
+        broker_token_deinit(ret);
+        return odd(answer, error);
 }

@@ -31,7 +31,7 @@ enum {
         BROKER_ANSWER_E_ODD,         /* not as the broker answers; `error` is filled in */
 };
 
-/* Of POST /oauth2/token. 0 and a token; -ENOMEM; or one of these. */
+/* Of POST /oauth2/token. 0 and a token, or one of these (also where memory runs out). */
 int broker_answer_token(const struct broker_answer *answer, struct broker_token *ret,
                         struct broker_refusal *refusal, struct broker_error *error);
 

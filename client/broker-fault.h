@@ -16,6 +16,7 @@ enum broker_fault {
         BROKER_FAULT_NOT_A_SOCKET,  /* there is a file, but it is none */
         BROKER_FAULT_PERMISSION,    /* this process may not connect */
         BROKER_FAULT_REFUSED,       /* nobody listens */
+        BROKER_FAULT_BUSY,          /* who listens has not accepted the connection */
         BROKER_FAULT_FOREIGN,       /* who listens is nobody we trust; nothing was sent */
         BROKER_FAULT_UNREACHABLE,   /* any other failure to connect */
         BROKER_FAULT_TIMEOUT,       /* the time for the request ran out */

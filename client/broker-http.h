@@ -15,8 +15,7 @@
 #include "broker-fault.h"
 #include "buffer.h"
 
-#define BROKER_HTTP_ANSWER_MAX_BYTES  ((size_t)1024 * 1024)
-#define BROKER_HTTP_REQUEST_MAX_BYTES ((size_t)128 * 1024)
+#define BROKER_HTTP_ANSWER_MAX_BYTES ((size_t)1024 * 1024)
 
 struct broker_request {
         const char *method;         /* "GET", "POST" or "DELETE" */
@@ -43,10 +42,14 @@ struct broker_http;
  * broker_http_free(), which takes NULL. */
 int broker_http_new(struct broker_http **ret, const struct broker_place *place,
                     struct broker_error *error);
+
+/* The same for a place that was understood before; it is copied. 0 or -ENOMEM. */
+int broker_http_new_at(struct broker_http **ret, const struct broker_address *address);
 void broker_http_free(struct broker_http *http);
 
-/* Closes the connection; the next request makes another. */
-void broker_http_close(struct broker_http *http);
+/* In a child after fork(2): closes the connection that a thread of the parent may have been using.
+ * The rest of it may be in any state, so nothing else may be done with it. */
+void broker_http_abandon(struct broker_http *http);
 
 /*
  * Sends the request, and once again where the connection was closed before the first byte of an

@@ -3,46 +3,16 @@
 #include "broker-socket.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <pwd.h>
-#include <stdbool.h>
-#include <stdlib.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define PASSWD_MAX_BYTES 16384
+/* Held for as long as a descriptor is there that nobody knows of. */
+static pthread_mutex_t sockets_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A number in digits alone. */
-static bool parse_uid(const char *text, uid_t *ret)
-{
-        unsigned long number;
-
-        if (!*text || text[strspn(text, "0123456789")] != '\0' || strlen(text) > 9)
-                return false;
-        number = strtoul(text, NULL, 10);
-        *ret = (uid_t)number;
-        return true;
-}
-
-static bool find_user(const char *name, uid_t *ret)
-{
-        char bytes[PASSWD_MAX_BYTES];
-        struct passwd passwd, *found = NULL;
-
-        if (parse_uid(name, ret))
-                return true;
-        if (getpwnam_r(name, &passwd, bytes, sizeof(bytes), &found) != 0 || !found)
-                return false;
-        *ret = found->pw_uid;
-        return true;
-}
-
-static int judge_server(int fd, const struct broker_address *address, struct broker_error *error)
+int broker_socket_judge(int fd, const struct broker_address *address, struct broker_error *error)
 {
         const char *path = address->path, *server_user = address->server_user;
         struct ucred server;
@@ -55,7 +25,7 @@ static int judge_server(int fd, const struct broker_address *address, struct bro
                                         strerrordesc_np(errno));
         if (server.uid == 0 || server.uid == geteuid())
                 return 0;
-        if (!find_user(server_user, &uid))
+        if (!broker_address_find_user(address, &uid))
                 return broker_error_set(error, BROKER_FAULT_FOREIGN,
                                         "Who listens on %s is uid %u, and the daemon's user, %s, "
                                         "is not known on this host; nothing was sent.",
@@ -69,7 +39,8 @@ static int judge_server(int fd, const struct broker_address *address, struct bro
 }
 
 /* connect(2) says ECONNREFUSED of a file that is no socket, too. */
-static int explain(const struct broker_address *address, int number, struct broker_error *error)
+int broker_socket_explain(const struct broker_address *address, int number,
+                          struct broker_error *error)
 {
         const char *path = address->name;
         struct stat status;
@@ -87,10 +58,9 @@ static int explain(const struct broker_address *address, int number, struct brok
                                         "This process, uid %u, may not connect to %s; let it be in "
                                         "the group of the socket.",
                                         (unsigned int)geteuid(), path);
+        case 0: /* libcurl takes it for a connection that is being made */
         case EAGAIN:
-        case EINPROGRESS:
-        case ETIMEDOUT:
-                return broker_error_set(error, BROKER_FAULT_TIMEOUT,
+                return broker_error_set(error, BROKER_FAULT_BUSY,
                                         "The daemon has not accepted the connection to %s in time.",
                                         path);
         case EPROTOTYPE:
@@ -111,81 +81,29 @@ static int explain(const struct broker_address *address, int number, struct brok
         }
 }
 
-/* Waits in connect(2) while the server's queue is full, for so long. */
-static int set_patience(int fd, uint64_t timeout_ms)
+int broker_socket_open(int family, int type, int protocol, int *slot)
 {
-        const struct timeval time = {
-                .tv_sec = (time_t)(timeout_ms / 1000),
-                .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000),
-        };
-
-        return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof(time));
+        broker_socket_hold();
+        *slot = socket(family, type | SOCK_CLOEXEC, protocol);
+        broker_socket_let_go();
+        return *slot;
 }
 
-/* Gives the descriptor away, or an errno. */
-static int connect_to(const struct sockaddr *to, socklen_t size, uint64_t timeout_ms, int *ret_fd)
+void broker_socket_close(int *slot)
 {
-        const int on = 1;
-        int fd, r;
-
-        fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return errno;
-        r = set_patience(fd, timeout_ms > 0 ? timeout_ms : 1);
-        if (r == 0)
-                do
-                        r = connect(fd, to, size);
-                while (r < 0 && errno == EINTR && to->sa_family == AF_UNIX);
-        if (r == 0)
-                r = set_patience(fd, 0);
-        if (r == 0)
-                r = fcntl(fd, F_SETFL, O_NONBLOCK);
-        if (r == 0 && to->sa_family != AF_UNIX)
-                r = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        if (r < 0) {
-                r = errno;
-                close(fd);
-                return r;
-        }
-        *ret_fd = fd;
-        return 0;
+        broker_socket_hold();
+        if (*slot >= 0)
+                close(*slot);
+        *slot = -1;
+        broker_socket_let_go();
 }
 
-static int connect_unix(const struct broker_address *address, uint64_t timeout_ms, int *ret_fd,
-                        struct broker_error *error)
+void broker_socket_hold(void)
 {
-        struct sockaddr_un un = {.sun_family = AF_UNIX};
-        int number, r;
-
-        memcpy(un.sun_path, address->path, strlen(address->path));
-        number = connect_to((const struct sockaddr *)&un, sizeof(un), timeout_ms, ret_fd);
-        if (number)
-                return explain(address, number, error);
-        r = judge_server(*ret_fd, address, error);
-        if (r)
-                close(*ret_fd);
-        return r;
+        (void)pthread_mutex_lock(&sockets_lock);
 }
 
-int broker_socket_connect(const struct broker_address *address, uint64_t timeout_ms, int *ret_fd,
-                          struct broker_error *error)
+void broker_socket_let_go(void)
 {
-        int number = 0;
-
-        if (!address->tcp)
-                return connect_unix(address, timeout_ms, ret_fd, error);
-        for (size_t i = 0; i < address->n; i++) {
-                const struct sockaddr *to = (const struct sockaddr *)&address->addresses[i];
-                const socklen_t size = to->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-                                                                : sizeof(struct sockaddr_in6);
-                const int before = number;
-
-                number = connect_to(to, size, timeout_ms, ret_fd);
-                if (number == 0)
-                        return 0;
-                /* A host without IPv6 is not what is wrong. */
-                if (before && (number == EAFNOSUPPORT || number == EADDRNOTAVAIL))
-                        number = before;
-        }
-        return explain(address, number, error);
+        (void)pthread_mutex_unlock(&sockets_lock);
 }
