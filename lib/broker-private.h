@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What the parts of the broker share: broker.c (asking), broker-fetch.c (flights and what to do
- * next about them), broker-outcome.c (what the end of a fetch means), broker-time.c (what the clock
- * brings), broker-explain.c and broker-status.c (looking on).
+ * What the parts of the broker share: broker.c (asking), broker-question.c (what is known about
+ * what is asked), broker-fetch.c (flights and what to do next about them), broker-outcome.c (what
+ * the end of a fetch means), broker-time.c (what the clock brings), broker-explain.c and
+ * broker-status.c (looking on).
  *
  * A flight is in exactly one list, by its state: a queue of its issuer's, `starts` (may be sent,
  * command not fetched yet), `running`, `paused`, its client's `parked`, or `cancels`. A waiter is

@@ -136,16 +136,12 @@ void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms);
 
 const struct policy *broker_policy(const struct broker *broker);
 
-/* From now on these rules decide, also about those who wait. What a rule has used of its fetches is
- * kept for the rule of the same name and rate. `policy` is borrowed; the one before may be named in
- * replies that were handed out. 0 or -ENOMEM, and nothing has changed. */
-int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms);
-
 /*
- * Another configuration from now on, rules included (see broker_set_policy()). A client whose
- * identity was there before keeps what is known of it; of the others nothing is kept, and requests
- * of theirs that are under way end as those of a purged grant do. The secrets of new clients are to
- * be set next. Both are borrowed. Those before are named by the replies of callers who asked under
+ * Another configuration from now on. A client whose identity was there before keeps what is known
+ * of it; of the others nothing is kept, and requests of theirs that are under way end as those of a
+ * purged grant do. The secrets of new clients are to be set next. The rules decide at once, also
+ * about those who wait; what a rule has used of its fetches is kept for the rule of the same name
+ * and rate. Both are borrowed. Those before are named by the replies of callers who asked under
  * them, until those are written, and by nothing else. 0 or -ENOMEM, and nothing has changed.
  */
 int broker_reconfigure(struct broker *broker, const struct settings *settings,

@@ -504,7 +504,9 @@ void world_ask_user(struct world *world, struct caller *caller, const char *user
 
 void world_set_policy(struct world *world, const struct policy *policy)
 {
-        assert_int_equal(broker_set_policy(world->broker, policy, world->now_ms), 0);
+        assert_int_equal(
+                broker_reconfigure(world->broker, &world->given->settings, policy, world->now_ms),
+                0);
         assert_ptr_equal(broker_policy(world->broker), policy);
         world->policy = *policy;
         drain(world);
