@@ -15,7 +15,7 @@
 #include "render.h"
 
 /* A larger body is answered 413. */
-#define API_BODY_MAX_BYTES 16384
+#define API_BODY_MAX_BYTES 32768
 
 struct audit;
 struct monitor;

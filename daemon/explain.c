@@ -158,7 +158,10 @@ static void print_string(FILE *out, struct text text)
 static void print_subject(const struct token_request *request, FILE *out)
 {
         fprintf(out, "\"%s:", subject_kind_name(request->subject_kind));
-        print_escaped(out, request->subject);
+        if (subject_kind_names(request->subject_kind))
+                print_escaped(out, request->subject);
+        else
+                fputc('*', out);
         fputc('"', out);
 }
 

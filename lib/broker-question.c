@@ -15,6 +15,7 @@
 
 #include "broker-private.h"
 #include "client.h"
+#include "error.h"
 
 /* A token this young satisfies any min_ttl: asking again would bring no longer one. */
 #define YOUNG_MS 10000
@@ -25,8 +26,10 @@ int broker_judge_request(struct broker *broker, struct question *question,
         const struct token_request *request = question->request;
         const struct client_settings *client;
         size_t index;
+        struct grant grant;
         int r, unknown;
 
+        question->kind = request->subject_kind;
         r = policy_select(broker->policy, question->peer, &request->keys, &question->rule);
         unknown = client_select(broker->settings, request, &index);
         if (!unknown) {
@@ -34,6 +37,7 @@ int broker_judge_request(struct broker *broker, struct question *question,
                 question->client = index;
                 question->client_settings = client;
                 question->application = broker->applications[index];
+                question->kind = client_kind(client, request);
         }
         /* Whoever has no rule is not told which clients there are. */
         if (r || unknown)
@@ -41,12 +45,12 @@ int broker_judge_request(struct broker *broker, struct question *question,
         if (r == 0)
                 r = policy_check_client(question->rule, index);
         if (r == 0)
-                r = policy_check_subject(question->rule, request->subject_kind, request->subject);
+                r = policy_check_subject(question->rule, question->kind, request->subject);
         if (r)
                 return r;
-        question->issuer = question->application->issuers[grant_audience(request->subject_kind)];
+        question->issuer = question->application->issuers[grant_audience(question->kind)];
         if (!question->issuer)
-                return REASON_NO_TOKEN_URL;
+                return client_is_anonymous(client) ? REASON_ANONYMOUS_CLIENT : REASON_NO_TOKEN_URL;
         if (request->scope.size > 0)
                 question->scope = request->scope;
         else if (client->default_scope)
@@ -56,9 +60,28 @@ int broker_judge_request(struct broker *broker, struct question *question,
         r = policy_check_scope(question->rule, question->scope);
         if (r)
                 return r;
-        question->key = grant_key_make(buffer, broker->hash_key, client->identity, request,
-                                       question->scope);
+        grant = (struct grant){
+                .identity = client->identity,
+                .subject_kind = question->kind,
+                .subject = request->subject,
+                .scope = question->scope,
+        };
+        if (question->kind == SUBJECT_EXCHANGE) {
+                r = subjecttoken_digest(question->digest, broker->token_key,
+                                        &request->subject_token);
+                if (r)
+                        return error_trace(r);
+                grant.digest = question->digest;
+        }
+        question->key = grant_key_make(buffer, broker->hash_key, &grant);
         return 0;
+}
+
+bool broker_has_ended(const struct broker *broker, const struct subjecttoken *token,
+                      uint64_t now_ms)
+{
+        return broker->wall_known &&
+               subjecttoken_has_ended(token, (int64_t)now_ms + broker->wall_ahead_ms);
 }
 
 static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
@@ -112,7 +135,7 @@ enum reason broker_remembered_refusal(struct broker *broker, struct grant_key ke
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
         const struct grant_key keys[] = {
                 key,
-                grant_key_make_any_subject(buffer, broker->hash_key, grant.identity, grant.scope),
+                grant_key_make_any_subject(buffer, broker->hash_key, &grant),
         };
 
         for (size_t i = 0; i < 2; i++) {

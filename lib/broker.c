@@ -9,6 +9,7 @@
 #include "broker.h"
 
 #include <assert.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "broker-private.h"
@@ -19,6 +20,22 @@
 
 /* How long before its end the old token is handed over at the latest, so that it is not missed. */
 #define FALLBACK_SLACK_MS 100
+
+/* What makes the key for digests of subject tokens another than the one it is made of. */
+#define TOKEN_KEY_LABEL "subject tokens"
+
+_Static_assert(SUBJECTTOKEN_KEY_BYTES == SHA256_DIGEST_LENGTH, "a digest is taken for the key");
+
+/* Another key of the same secret. */
+static void make_token_key(uint8_t ret[static SUBJECTTOKEN_KEY_BYTES],
+                           const uint8_t hash_key[static SIPHASH_KEY_BYTES])
+{
+        uint8_t bytes[sizeof(TOKEN_KEY_LABEL) + SIPHASH_KEY_BYTES] = TOKEN_KEY_LABEL;
+
+        memcpy(bytes + sizeof(TOKEN_KEY_LABEL), hash_key, SIPHASH_KEY_BYTES);
+        SHA256(bytes, sizeof(bytes), ret);
+        secret_wipe(bytes, sizeof(bytes));
+}
 
 int broker_new(struct broker **ret, const struct settings *settings, const struct policy *policy,
                const uint8_t hash_key[static SIPHASH_KEY_BYTES])
@@ -34,6 +51,7 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         list_init(&broker->purges);
         list_init(&broker->purged);
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
+        make_token_key(broker->token_key, hash_key);
         list_init(&broker->starts);
         list_init(&broker->running);
         list_init(&broker->paused);
@@ -104,6 +122,7 @@ void broker_free(struct broker *broker)
         free(broker->quotas);
         free(broker->applications);
         secret_wipe(broker->hash_key, sizeof(broker->hash_key));
+        secret_wipe(broker->token_key, sizeof(broker->token_key));
         free(broker);
 }
 
@@ -180,10 +199,23 @@ void broker_take_back(struct reply *reply)
         *reply = (struct reply){
                 .rule = reply->rule,
                 .client = reply->client,
+                .subject_kind = reply->subject_kind,
                 .asked_scope = reply->asked_scope,
                 .scope = reply->asked_scope,
                 .cache_status = reply->cache_status,
                 .collapsed = reply->collapsed,
+        };
+}
+
+static struct errand errand_of(const struct question *question)
+{
+        return (struct errand){
+                .key = question->key,
+                .application = question->application,
+                .issuer = question->issuer,
+                .subject_token = question->kind == SUBJECT_EXCHANGE
+                                         ? &question->request->subject_token
+                                         : NULL,
         };
 }
 
@@ -272,6 +304,7 @@ static int begin(struct broker *broker, const struct question *question, struct 
                  uint64_t *ret_left_ms)
 {
         struct quota *quota = quota_of(broker, question->rule);
+        const struct errand errand = errand_of(question);
         struct memory_record *record;
         int r;
 
@@ -286,8 +319,7 @@ static int begin(struct broker *broker, const struct question *question, struct 
                 backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
                                MEMORY_REJECTION_MAX_MS, question->now_ms);
         }
-        r = broker_begin_flight(ret, broker, question->key, question->application, question->issuer,
-                                question->peer, question->now_ms);
+        r = broker_begin_flight(ret, broker, &errand, question->peer, question->now_ms);
         if (r)
                 return error_trace(r);
         if (quota) /* there is one left, as was seen above */
@@ -338,9 +370,11 @@ static void answer_from_memory(struct broker *broker, const struct question *que
         }
         broker->counters.hits++;
         question->entry->used = true;
-        if (question->freshness == FRESHNESS_DUE)
-                broker_refresh(broker, question->key, question->application, question->issuer,
-                               question->now_ms);
+        if (question->freshness == FRESHNESS_DUE) {
+                const struct errand errand = errand_of(question);
+
+                broker_refresh(broker, &errand, question->now_ms);
+        }
 }
 
 int broker_ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
@@ -353,9 +387,13 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 
         broker->counters.requests++;
         r = broker_judge_request(broker, &question, key_bytes);
+        if (!r && question.kind == SUBJECT_EXCHANGE &&
+            broker_has_ended(broker, &request->subject_token, now_ms))
+                r = REASON_SUBJECT_TOKEN_EXPIRED;
         *ret = (struct reply){
                 .rule = question.rule,
                 .client = question.client_settings,
+                .subject_kind = question.kind,
                 .asked_scope = question.scope,
                 .scope = question.scope,
         };

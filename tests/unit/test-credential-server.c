@@ -237,7 +237,7 @@ static void land(const char *scope)
                        TOKEN, scope);
         result.body = TEXT(body);
         assert_non_null(flight);
-        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, 1700000000);
+        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, INT64_C(1700000000000));
         flight = NULL;
         carry_out();
 }
