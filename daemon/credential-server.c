@@ -316,7 +316,8 @@ static int prepare_request(struct credential_connection *connection,
         /* What is anonymous at this client application the request need not say. */
         request->subject_kind = entry->subject_kind == SUBJECT_ANONYMOUS ? SUBJECT_APPLICATION
                                                                          : entry->subject_kind;
-        request->subject = TEXT(connection->subject);
+        if (subject_kind_names(entry->subject_kind))
+                request->subject = TEXT(connection->subject);
         request->scope = TEXT(connection->scope);
         request->client = TEXT(connection->client);
         return 0;

@@ -168,8 +168,11 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
         const struct freshness_limits limits = broker_freshness_limits(broker);
         enum reason detail = REASON_NONE;
 
-        token->refresh_at_ms = freshness_refresh_at_ms(token->sent_at_ms, token->expires_at_ms,
-                                                       &limits, broker_random(broker));
+        token->refresh_at_ms = token->capped
+                                       ? token->expires_at_ms
+                                       : freshness_refresh_at_ms(token->sent_at_ms,
+                                                                 token->expires_at_ms, &limits,
+                                                                 broker_random(broker));
         token->n_purges = flight->n_purges;
         broker->counters.tokens++;
         if (old && old->rejected && token_equal(old->token, token))
@@ -385,7 +388,8 @@ static void judge_life(struct answer *answer, const struct flight *flight, uint6
                 *answer = (struct answer){.class = ANSWER_REFUSAL,
                                           .reason = REASON_SUBJECT_TOKEN_EXPIRED};
         } else {
-                if (exchanged && token->expires_at_ms - now_ms > (uint64_t)left_ms)
+                token->capped = exchanged && token->expires_at_ms - now_ms > (uint64_t)left_ms;
+                if (token->capped)
                         token->expires_at_ms = now_ms + (uint64_t)left_ms;
                 return;
         }

@@ -84,12 +84,14 @@ bool broker_has_ended(const struct broker *broker, const struct subjecttoken *to
                subjecttoken_has_ended(token, (int64_t)now_ms + broker->wall_ahead_ms);
 }
 
+/* What is capped satisfies any, for the same reason. */
 static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
 {
         const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
         const uint64_t young_ms = lifetime_ms / 10 > YOUNG_MS ? lifetime_ms / 10 : YOUNG_MS;
 
-        return token->expires_at_ms - now_ms >= min_ttl_ms || now_ms - token->sent_at_ms < young_ms;
+        return token->capped || token->expires_at_ms - now_ms >= min_ttl_ms ||
+               now_ms - token->sent_at_ms < young_ms;
 }
 
 static bool is_rejected_by(const struct token *token, const struct token_request *request)

@@ -17,7 +17,8 @@ _Static_assert(REQUEST_REGISTRATION_MAX_BYTES + SUBJECTTOKEN_DIGEST_BYTES <=
 
 static uint8_t *put(uint8_t *out, const void *bytes, size_t size)
 {
-        memcpy(out, bytes, size);
+        if (size > 0)
+                memcpy(out, bytes, size);
         return out + size;
 }
 

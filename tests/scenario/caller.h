@@ -54,6 +54,12 @@ struct caller {
 void caller_make_request(struct caller *caller, const struct client_settings *client,
                          const struct wish *wish);
 
+#define CALLER_TOKEN_MAX_BYTES 256
+
+/* Writes a JWT that ends at this time of day; `who` makes it another than others. */
+struct text caller_subject_token(char ret[static CALLER_TOKEN_MAX_BYTES], int64_t expires_at_s,
+                                 const char *who);
+
 /* What a reply must be. */
 void assert_hit(const struct caller *caller, uint64_t serial);
 void assert_waits(const struct caller *caller);

@@ -2,7 +2,7 @@
 
 #include "rules.h"
 
-static size_t every_client[] = {CLIENT_PORTAL, CLIENT_MOBILE, CLIENT_DESK};
+static size_t every_client[] = {CLIENT_PORTAL, CLIENT_MOBILE, CLIENT_DESK, CLIENT_LOBBY};
 static char *every_scope[] = {(char *)"*"};
 static struct subject_pattern every_subject[] = {
         {SUBJECT_USERNAME, (char *)"*"},  {SUBJECT_USERID, (char *)"*"},

@@ -182,7 +182,7 @@ class TestContent:
         expect.error(response, 400, "invalid_request")
 
     def test_a_body_over_16_kib(self, daemon, issuer):
-        body = raw("subject_username=a&x=").ljust(16 * 1024 + 1, b"x")
+        body = raw("subject_username=a&x=").ljust(32 * 1024 + 1, b"x")
         expect.error(daemon.post(body), 413, "invalid_request")
         assert issuer.requests() == 0
 
