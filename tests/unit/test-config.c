@@ -1735,6 +1735,7 @@ static void test_man_page(void **state)
                 "callers",
                 "credentials",
                 "id",
+                "anonymous_token_url",
                 "client",
                 "subject",
                 "scope",
