@@ -64,13 +64,13 @@ PROMISED = [
     Documented(method, path, status, reason)
     for method, path in OPERATIONS
     for status, reason in CONTRACT.reasons(method, path)
-    if reason not in NOT_TRIED
+    if reason not in NOT_TRIED and REASONS[reason].error
 ]
 ANSWERS = [
     Documented(method, path, int(status))
     for method, path, operation in CONTRACT.operations()
     for status, response in operation["responses"].items()
-    if "x-reasons" not in CONTRACT.resolve(response)
+    if not any(REASONS[code].error for code in CONTRACT.resolve(response).get("x-reasons", ()))
 ]
 
 STEPS = {}
