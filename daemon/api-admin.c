@@ -25,6 +25,7 @@ int api_handle_explain(struct api *api, struct api_call *call)
                         .reason = explanation.refused,
                         .rule = explanation.rule,
                         .client = explanation.client_settings,
+                        .subject_kind = explanation.grant.subject_kind,
                 };
                 call->reason = refusal.reason;
                 r = render_error(&call->response, refusal.reason,

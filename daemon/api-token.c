@@ -60,6 +60,7 @@ static void record_reply(struct api *api, const struct api_call *call, struct re
 {
         struct audit_decision decision = decision_about(call);
 
+        decision.subject_kind = reply->subject_kind;
         decision.reason = reply->reason;
         decision.detail = reply->detail;
         decision.token = reply->token;

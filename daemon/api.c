@@ -62,11 +62,13 @@ int api_answer_error(struct api_call *call, enum reason reason)
 
 int api_read_request(struct api_call *call, enum request_source source)
 {
-        int r;
+        int r = 0;
 
         if (source == REQUEST_BODY)
+                r = request_check_query(call->query, call->query_size);
+        if (r == 0 && source == REQUEST_BODY)
                 r = request_parse(&call->request, call->body.bytes, call->body.size, source);
-        else
+        else if (r == 0)
                 r = request_parse(&call->request, call->query, call->query_size, source);
         if (r == 0 && call->headers.authorization)
                 r = request_authorization(&call->request, call->headers.authorization);

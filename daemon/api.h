@@ -16,7 +16,7 @@
 #include "render.h"
 
 /* A larger body is answered 413. */
-#define API_BODY_MAX_BYTES 16384
+#define API_BODY_MAX_BYTES 32768
 
 /* A longer token goes out in a body only: the head of an answer shares memory with that of its
  * request, and few clients take longer ones. */

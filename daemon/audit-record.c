@@ -201,7 +201,7 @@ int audit_record_new(struct audit_record **ret, const struct audit_decision *dec
         record->client = keep(&at, client);
         record->subject = keep(&at, subject);
         record->scope = keep(&at, scope);
-        if (decision->has_subject && digests)
+        if (decision->has_subject && digests && decision->subject.bytes)
                 r = digest_subject(naming, decision, record->subject_digest);
         if (r) {
                 audit_record_free(record);

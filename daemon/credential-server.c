@@ -264,7 +264,7 @@ static int record(struct credential_connection *connection, const struct reply *
                 .rule = reply->rule ? reply->rule->name : NULL,
                 .client = reply->client ? reply->client->name : NULL,
                 .has_subject = request->has_subject,
-                .subject_kind = request->subject_kind,
+                .subject_kind = reply->subject_kind,
                 .subject = request->subject,
                 .scope = request->scope,
         };
@@ -320,8 +320,11 @@ static int prepare_request(struct credential_connection *connection,
         if (!connection->client || !connection->subject || !connection->scope)
                 return error_trace(-ENOMEM);
         request->has_subject = true;
-        request->subject_kind = entry->subject_kind;
-        request->subject = TEXT(connection->subject);
+        /* What is anonymous at this client application the request need not say. */
+        request->subject_kind = entry->subject_kind == SUBJECT_ANONYMOUS ? SUBJECT_APPLICATION
+                                                                         : entry->subject_kind;
+        if (subject_kind_names(entry->subject_kind))
+                request->subject = TEXT(connection->subject);
         request->scope = TEXT(connection->scope);
         request->client = TEXT(connection->client);
         return 0;

@@ -86,7 +86,7 @@ static void take_fetch_ends(struct daemon *daemon)
 
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
-                                           daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                                           daemon->loop.now_ms, daemon->loop.wall_ms);
                 metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
                 metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
                 report_fetch_end(&end, reason);
@@ -120,7 +120,7 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                 log_error("client '%s': cannot begin a request to %s", command->client,
                           command->url);
                 (void)broker_fetch_done(daemon->broker, command->flight, &failed,
-                                        daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                                        daemon->loop.now_ms, daemon->loop.wall_ms);
                 metrics_count_fetch(&daemon->monitor.metrics, command->client,
                                     REASON_OUT_OF_MEMORY);
         }

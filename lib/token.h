@@ -20,6 +20,7 @@ struct token {
         uint64_t refresh_at_ms; /* when a new one is due; its end until somebody sets it */
         uint64_t expires_at_ms; /* its life is counted from sent_at_ms */
         bool exceeds;           /* more scope was granted than was asked for */
+        bool capped;            /* it ends with what it was exchanged for: no other lives longer */
         uint32_t n_purges;      /* that were asked for before it was sent for; may wrap */
         uint64_t label;         /* a keyed fingerprint for the audit record; 0: not computed yet */
         char bytes[];           /* value, scope */

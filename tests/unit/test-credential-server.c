@@ -24,6 +24,7 @@
 
 #include "../../daemon/audit.h"
 #include "../../lib/metrics.h"
+#include "../../daemon/reload-compare.h"
 
 #define TOKEN "a-token-of-the-test"
 
@@ -132,6 +133,15 @@ static void carry_out(void)
         }
 }
 
+/* As a reload does; the client application is the same in all of them. */
+static void use_rules_of(struct config *other)
+{
+        reload_keep_identities(other, config);
+        assert_int_equal(broker_reconfigure(broker, &other->settings, &other->policy, loop.now_ms),
+                         0);
+        carry_out();
+}
+
 static int tear_down(void **state)
 {
         (void)state;
@@ -231,7 +241,7 @@ static void land(const char *scope)
                        TOKEN, scope);
         result.body = TEXT(body);
         assert_non_null(flight);
-        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, 1700000000);
+        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, INT64_C(1700000000000));
         flight = NULL;
         carry_out();
 }
@@ -406,8 +416,7 @@ static void test_entries_change(void **state)
 
         (void)state;
         credential_server_use(&server, same);
-        assert_int_equal(broker_set_policy(broker, &same->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(same);
         land("read");
         gets_token(fd);
 
@@ -416,16 +425,14 @@ static void test_entries_change(void **state)
         unit = "a.service";
         fd2 = connect_from(OURS); /* from memory: it is written already */
         credential_server_use(&server, others);
-        assert_int_equal(broker_set_policy(broker, &others->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(others);
         config_free(same);
         gets_token(fd2);
         gets_refusal(fd, REASON_CLIENT_NOT_PERMITTED);
 
         fd = connect_from(OURS); /* another subject, that is not in memory */
         credential_server_use(&server, config);
-        assert_int_equal(broker_set_policy(broker, &config->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(config);
         config_free(others);
         gets_refusal(fd, REASON_SUBJECT_NOT_PERMITTED);
 
