@@ -159,6 +159,7 @@ class TestPython:
         for kind in ("username", "userid", "email"):
             token = recipe.access_token(**{f"subject_{kind}": subject})
             expect.claims(token, subject, kind)
+        expect.claims(recipe.access_token("client_credentials"), PORTAL.client_id, "application")
 
     def test_errors(self, recipe, issuer, subject):
         issuer.behave(error="invalid_grant", count=1)
@@ -195,6 +196,7 @@ def test_node_calls_an_api_again(daemon, issuer, subject):
         """
         import { callApi, accessToken, TokenError } from "./recipe.mjs";
         const tokens = [];
+        const own = await accessToken({ grant_type: "client_credentials" });
         const response = await callApi((token) => {
           tokens.push(token);
           return { status: tokens.length === 1 ? 401 : 200 };
@@ -206,6 +208,7 @@ def test_node_calls_an_api_again(daemon, issuer, subject):
           failure = error;
         }
         console.log(JSON.stringify({
+          own,
           status: response.status,
           tokens: new Set(tokens).size,
           failure: [failure instanceof TokenError, failure.status, failure.error],
@@ -218,8 +221,9 @@ def test_node_calls_an_api_again(daemon, issuer, subject):
         shutil.rmtree(folder)
     assert answer.returncode == 0, answer
     said = json.loads(answer.stdout)
+    expect.claims(said.pop("own"), PORTAL.client_id, "application")
     assert said == {"status": 200, "tokens": 2, "failure": [True, 400, "invalid_request"]}
-    assert issuer.requests() == 2
+    assert issuer.requests() == 3
 
 
 class TestShell:
