@@ -71,6 +71,7 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         r = broker_judge_request(broker, &question, key_bytes);
         ret->rule = question.rule;
         ret->client_settings = question.client_settings;
+        ret->grant.scope = question.scope;
         if (r) {
                 ret->refused = reason_of_error(r);
                 return;

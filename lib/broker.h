@@ -300,7 +300,8 @@ bool broker_client_status(const struct broker *broker, size_t client, uint64_t n
 /* What a request would meet, and why. Times in milliseconds; 0: not so. */
 struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */
-        struct grant grant;  /* canonical; borrows from the request and the settings */
+        struct grant grant;  /* canonical; borrows from the request and the settings; of what is
+                              * refused the scope alone, as far as it was read */
         const struct rule *rule; /* that decides about the caller; NULL: none */
         const struct client_settings *client_settings; /* that is meant; NULL: none was found */
         const char *client;                            /* name */
