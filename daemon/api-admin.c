@@ -26,6 +26,7 @@ int api_handle_explain(struct api *api, struct api_call *call)
                         .rule = explanation.rule,
                         .client = explanation.client_settings,
                         .subject_kind = explanation.grant.subject_kind,
+                        .asked_scope = explanation.grant.scope,
                 };
                 call->reason = refusal.reason;
                 r = render_error(&call->response, refusal.reason,

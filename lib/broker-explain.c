@@ -72,6 +72,7 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         ret->rule = question.rule;
         ret->client_settings = question.client_settings;
         ret->grant.subject_kind = question.kind;
+        ret->grant.scope = question.scope;
         if (r) {
                 ret->refused = reason_of_error(r);
                 return;

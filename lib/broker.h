@@ -297,7 +297,8 @@ bool broker_client_status(const struct broker *broker, size_t client, uint64_t n
 struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */
         struct grant grant;  /* canonical; borrows from the request and the settings. With a refusal
-                              * there is its kind only; never a digest */
+                              * there are its kind and its scope only, as far as they were read;
+                              * never a digest */
         const struct rule *rule; /* that decides about the caller; NULL: none */
         const struct client_settings *client_settings; /* that is meant; NULL: none was found */
         const char *client;                            /* name */
