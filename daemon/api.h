@@ -17,6 +17,8 @@
 /* A larger body is answered 413. */
 #define API_BODY_MAX_BYTES 16384
 
+struct hot_answer;
+struct hot_answers;
 struct audit;
 struct monitor;
 
@@ -28,15 +30,16 @@ enum api_wait {
 };
 
 struct api {
-        struct broker *broker;   /* borrowed, like these two */
-        struct audit *audit;     /* where decisions are recorded */
-        struct monitor *monitor; /* borrowed; where answers are counted */
-        const struct loop *loop; /* what time it is */
-        struct reload *reload;   /* what reads the configuration again */
-        bool draining;           /* said by /readyz */
-        bool names_units;        /* the policy does, so peers are asked for theirs */
-        bool secret_named;       /* the log has said once that callers need no client_secret */
-        uint64_t secrets_sent;   /* requests that came with one */
+        struct broker *broker;       /* borrowed, like these two */
+        struct audit *audit;         /* where decisions are recorded */
+        struct monitor *monitor;     /* borrowed; where answers are counted */
+        struct hot_answers *answers; /* borrowed; those of hits that were made before */
+        const struct loop *loop;     /* what time it is */
+        struct reload *reload;       /* what reads the configuration again */
+        bool draining;               /* said by /readyz */
+        bool names_units;            /* the policy does, so peers are asked for theirs */
+        bool secret_named;           /* the log has said once that callers need no client_secret */
+        uint64_t secrets_sent;       /* requests that came with one */
 };
 
 struct api_header {
@@ -75,8 +78,9 @@ struct api_call {
         struct reload_wait reload_wait;
         enum api_wait waits_for;
         bool bare;
-        enum reason reason;       /* of the answer, when API_ANSWER was returned */
-        struct response response; /* complete when API_ANSWER was returned */
+        enum reason reason;        /* of the answer, when API_ANSWER was returned */
+        struct response response;  /* complete when API_ANSWER was returned, unless the answer is */
+        struct hot_answer *answer; /* one that is kept, or to be kept; NULL: neither. Borrowed */
 };
 
 enum {

@@ -490,6 +490,7 @@ static int init_identity(struct daemon *daemon)
                 .broker = daemon->broker,
                 .audit = daemon->audit,
                 .monitor = &daemon->monitor,
+                .answers = &daemon->server.answers,
                 .loop = &daemon->loop,
                 .reload = &daemon->reload,
         };

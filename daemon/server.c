@@ -8,8 +8,8 @@
  * was resumed, which happens exactly once, when the broker has replied.
  *
  * A request belongs to libmicrohttpd's connection from begin_request to end_request, a connection
- * of ours from notify's start to its end. Wiping is ours: response bodies are freed by free_body,
- * and bodies of requests with the call.
+ * of ours from notify's start to its end. Wiping is ours: bodies of requests are freed with the
+ * call.
  */
 
 #include "server.h"
@@ -160,71 +160,27 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         return MHD_YES;
 }
 
-static void free_body(void *data)
-{
-        struct secret *body = data;
-
-        secret_deinit(body);
-        free(body);
-}
-
-/* A response of libmicrohttpd's that owns `bytes`; NULL if memory is out. */
-static struct MHD_Response *response_of_body(struct secret *bytes)
-{
-        struct MHD_Response *response;
-        struct secret *body;
-
-        body = calloc(1, sizeof(*body));
-        if (!body)
-                return NULL;
-        secret_move(body, bytes);
-        response = MHD_create_response_from_buffer_with_free_callback_cls(body->size, body->bytes,
-                                                                          free_body, body);
-        if (!response)
-                free_body(body);
-        return response;
-}
-
-static bool add_headers(struct MHD_Response *out, const struct response *response, bool closing)
-{
-        bool good = MHD_add_response_header(out, "Content-Type", response->content_type);
-        char seconds[16];
-
-        if (response->no_store) {
-                good &= MHD_add_response_header(out, "Cache-Control", "no-store");
-                good &= MHD_add_response_header(out, "Pragma", "no-cache");
-        }
-        if (response->cache_status[0])
-                good &= MHD_add_response_header(out, "Cache-Status", response->cache_status);
-        if (response->allow)
-                good &= MHD_add_response_header(out, "Allow", response->allow);
-        if (response->authenticate)
-                good &= MHD_add_response_header(out, "WWW-Authenticate", response->authenticate);
-        if (response->retry_after_s > 0) {
-                (void)snprintf(seconds, sizeof(seconds), "%u", response->retry_after_s);
-                good &= MHD_add_response_header(out, "Retry-After", seconds);
-        }
-        if (closing)
-                good &= MHD_add_response_header(out, "Connection", "close");
-        return good;
-}
-
-/* Queues call.response; MHD_NO, which closes the connection, if memory is out. */
+/* Queues call.response, or the answer that is kept; MHD_NO, which closes the connection, if memory
+ * is out. */
 static enum MHD_Result queue(struct request *request)
 {
         struct server *server = request->server;
-        struct response *response = &request->call.response;
+        struct api_call *call = &request->call;
         struct MHD_Response *out;
         enum MHD_Result queued;
 
-        out = response_of_body(&response->body);
+        connection_answer(&server->connections, request->connection, server->loop->now_ms);
+        if (call->answer && call->answer->response)
+                return MHD_queue_response(request->mhd, MHD_HTTP_OK, call->answer->response);
+
+        out = hot_answers_dress(&call->response, server->closing);
         if (!out)
                 return MHD_NO;
-        connection_answer(&server->connections, request->connection, server->loop->now_ms);
-        queued = add_headers(out, response, server->closing)
-                         ? MHD_queue_response(request->mhd, response->status, out)
-                         : MHD_NO;
-        MHD_destroy_response(out);
+        queued = MHD_queue_response(request->mhd, call->response.status, out);
+        if (call->answer)
+                hot_answers_keep(&server->answers, call->answer, out, server->loop->now_ms);
+        else
+                MHD_destroy_response(out);
         return queued;
 }
 
@@ -327,6 +283,7 @@ int server_init(struct server *server, struct loop *loop, struct api *api,
         int r;
 
         *server = (struct server){.loop = loop, .api = api, .finder = finder};
+        hot_answers_init(&server->answers);
         r = connections_init(&server->connections, max_connections, header_timeout_ms,
                              idle_timeout_ms);
         if (r)
@@ -359,6 +316,7 @@ void server_deinit(struct server *server)
         loop_remove(server->loop, &server->source);
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
+        hot_answers_deinit(&server->answers);
         connections_deinit(&server->connections);
 }
 
@@ -439,16 +397,20 @@ void server_close_connections(struct server *server)
 void server_tick(struct server *server)
 {
         connections_tick(&server->connections, server->loop->now_ms);
+        hot_answers_tick(&server->answers, server->loop->now_ms);
         MHD_run(server->mhd);
 }
 
 uint64_t server_next_tick_ms(struct server *server)
 {
         const uint64_t connections_ms = connections_next_tick_ms(&server->connections);
+        const uint64_t answers_ms = hot_answers_next_tick_ms(&server->answers);
         MHD_UNSIGNED_LONG_LONG timeout_ms;
         uint64_t mhd_ms = LOOP_NEVER;
 
         if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
                 mhd_ms = server->loop->now_ms + timeout_ms;
-        return mhd_ms < connections_ms ? mhd_ms : connections_ms;
+        if (connections_ms < mhd_ms)
+                mhd_ms = connections_ms;
+        return mhd_ms < answers_ms ? mhd_ms : answers_ms;
 }

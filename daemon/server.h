@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hot-answers.h"
 #include "api.h"
 #include "connection.h"
 #include "loop.h"
@@ -24,6 +25,7 @@ struct server {
         struct MHD_Daemon *mhd;
         struct loop_source source; /* libmicrohttpd's epoll descriptor */
         struct connections connections;
+        struct hot_answers answers;  /* those that are asked for again and again */
         struct connection *arriving; /* while libmicrohttpd takes it over */
         size_t n_requests;           /* begun, and not yet answered to the last byte */
         bool closing;                /* answers close their connections */

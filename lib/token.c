@@ -12,6 +12,7 @@
 int token_new(struct token **ret, struct text value, struct text scope, uint64_t sent_at_ms,
               uint64_t lifetime_ms)
 {
+        static uint64_t last_serial;
         struct token *token;
 
         assert(value.size > 0 && value.size <= UINT32_MAX && scope.size <= UINT32_MAX);
@@ -20,6 +21,7 @@ int token_new(struct token **ret, struct text value, struct text scope, uint64_t
         if (!token)
                 return error_trace(-ENOMEM);
         *token = (struct token){
+                .serial = ++last_serial,
                 .refs = 1,
                 .value_size = (uint32_t)value.size,
                 .scope_size = (uint32_t)scope.size,

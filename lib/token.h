@@ -13,6 +13,7 @@
 #include "text.h"
 
 struct token {
+        uint64_t serial; /* of this process; no other token has or had it; never 0 */
         unsigned int refs;
         uint32_t value_size;
         uint32_t scope_size;
