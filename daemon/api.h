@@ -22,6 +22,12 @@ struct hot_answers;
 struct audit;
 struct monitor;
 
+/* A request target that is longer has memory of its own. */
+#define API_TARGET_BYTES 64
+
+/* A body that was shorter leaves its memory to the next call. */
+#define API_BODY_KEPT_BYTES 1024
+
 /* What a call waits for. */
 enum api_wait {
         API_WAIT_TOKEN,  /* call->waiter */
@@ -62,9 +68,10 @@ struct api_headers {
 /* One request on its way. The server fills in the first part. */
 struct api_call {
         const char *method;
-        char *path;  /* owned: the request target up to the question mark */
+        char *path;  /* the request target up to the question mark; in `target`, or owned */
         char *query; /* what comes behind it, in the same memory; "" if nothing; rewritten */
         size_t query_size;
+        char target[API_TARGET_BYTES]; /* where it is short */
         struct secret body;
         bool body_too_large;
         const struct peer *peer; /* borrowed */
@@ -91,10 +98,14 @@ enum {
 /* To be called after broker_reconfigure(), too. */
 void api_policy_changed(struct api *api);
 
-/* Takes `target`, the raw request target, apart into a copy. 0 or -ENOMEM. */
+/* Takes `target`, the raw request target, apart into a copy. The call is all zeros, or another has
+ * ended in it. 0 or -ENOMEM. */
 int api_call_init(struct api_call *call, const char *target);
 
-/* Wipes and frees what the call owns. It is not waiting. */
+/* Wipes and frees what the call holds, so that another can begin. It is not waiting. */
+void api_call_end(struct api_call *call);
+
+/* Frees what is kept for another call. */
 void api_call_deinit(struct api_call *call);
 
 /* The header fields are in. 0: go on with the body; API_ANSWER; -ENOMEM. */

@@ -30,10 +30,14 @@
 #define POOL_BYTES ((size_t)16384)
 
 /* A body that says it is larger is not even read to its end. */
-#define BODY_READ_MAX_BYTES (UINT64_C(1024) * 1024)
+#define BODY_READ_MAX_BYTES  (UINT64_C(1024) * 1024)
+#define BODY_READ_MAX_DIGITS 7 /* it has so many */
 
 /* libmicrohttpd's own limit, which stops it accepting, is never met: ours can be changed. */
 #define MHD_CONNECTIONS_MAX 1000000U
+
+/* Requests whose memory is kept for others to come. */
+#define SPARES_MAX 16
 
 enum request_state {
         REQUEST_NEW,
@@ -44,6 +48,7 @@ enum request_state {
 };
 
 struct request {
+        struct request *next_spare; /* while it is one */
         struct server *server;
         struct connection *connection;
         struct MHD_Connection *mhd;
@@ -66,6 +71,36 @@ static struct request *request_of_waiter(struct waiter *waiter)
         return list_entry(waiter, struct request, call.waiter);
 }
 
+/* Requests end as often as they begin, most of them one after the other: the memory of a few is
+ * used again, the last one first. It was wiped at the end. */
+static struct request *take_spare(struct server *server)
+{
+        struct request *request = server->spares;
+
+        if (!request)
+                return calloc(1, sizeof(*request));
+        server->spares = request->next_spare;
+        server->n_spares--;
+        return request;
+}
+
+static void free_request_memory(struct request *request)
+{
+        api_call_deinit(&request->call);
+        free(request);
+}
+
+static void put_spare(struct server *server, struct request *request)
+{
+        if (server->n_spares == SPARES_MAX) {
+                free_request_memory(request);
+                return;
+        }
+        request->next_spare = server->spares;
+        server->spares = request;
+        server->n_spares++;
+}
+
 static void *begin_request(void *data, const char *target, struct MHD_Connection *mhd)
 {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
@@ -73,14 +108,16 @@ static void *begin_request(void *data, const char *target, struct MHD_Connection
         struct server *server = data;
         struct request *request;
 
-        request = calloc(1, sizeof(*request));
+        request = take_spare(server);
         if (!request)
                 return NULL;
         request->server = server;
         request->connection = info->socket_context;
         request->mhd = mhd;
+        request->state = REQUEST_NEW;
+        request->huge = false;
         if (api_call_init(&request->call, target) < 0) {
-                free(request);
+                put_spare(server, request);
                 return NULL;
         }
         server->n_requests++;
@@ -95,8 +132,8 @@ static void free_request(struct request *request)
 
         server->n_requests--;
         request->connection->request = NULL;
-        api_call_deinit(&request->call);
-        free(request);
+        api_call_end(&request->call);
+        put_spare(server, request);
 }
 
 static void end_request(void *data, struct MHD_Connection *mhd, void **request_data,
@@ -130,31 +167,36 @@ static void notify(void *data, struct MHD_Connection *mhd, void **socket_context
         }
 }
 
+/* `literal` is a string constant. */
+#define IS_FIELD(name, size, literal) \
+        ((size) == sizeof(literal) - 1 && strncasecmp(name, literal, sizeof(literal) - 1) == 0)
+
 static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
+                                   size_t size, const char *value, size_t value_size)
 {
         struct request *request = data;
         struct api_headers *headers = &request->call.headers;
 
         if (!value)
                 return MHD_YES;
-        if (strcasecmp(name, "Host") == 0) {
+        if (IS_FIELD(name, size, "Host")) {
                 headers->host_repeated = headers->host;
                 headers->host = value;
-        } else if (strcasecmp(name, "Accept") == 0) {
+        } else if (IS_FIELD(name, size, "Accept")) {
                 headers->accept = value;
-        } else if (strcasecmp(name, "Authorization") == 0) {
+        } else if (IS_FIELD(name, size, "Authorization")) {
                 headers->authorization = value;
-        } else if (strcasecmp(name, "Content-Length") == 0) {
-                request->huge |= strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
-        } else if (strcasecmp(name, "Content-Type") == 0) {
+        } else if (IS_FIELD(name, size, "Content-Length")) {
+                request->huge |= value_size >= BODY_READ_MAX_DIGITS &&
+                                 strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
+        } else if (IS_FIELD(name, size, "Content-Type")) {
                 headers->content_type = value;
-        } else if (strcasecmp(name, "Metadata") == 0) {
+        } else if (IS_FIELD(name, size, "Metadata")) {
                 headers->metadata = value;
-        } else if (strcasecmp(name, "Origin") == 0 || strcasecmp(name, "Sec-Fetch-Site") == 0) {
+        } else if (IS_FIELD(name, size, "Origin") || IS_FIELD(name, size, "Sec-Fetch-Site")) {
                 headers->of_browser = (struct api_header){name, value};
-        } else if (strcasecmp(name, "X-Forwarded-For") == 0 || strcasecmp(name, "Forwarded") == 0 ||
-                   strcasecmp(name, "Via") == 0) {
+        } else if (IS_FIELD(name, size, "X-Forwarded-For") || IS_FIELD(name, size, "Forwarded") ||
+                   IS_FIELD(name, size, "Via")) {
                 headers->of_forwarder = (struct api_header){name, value};
         }
         return MHD_YES;
@@ -197,7 +239,7 @@ static enum MHD_Result start(struct request *request, const char *method)
         /* The rules may have come to name units since the connection was accepted. */
         if (request->server->api->names_units && peer->known && !peer->unit_asked)
                 peer_find_unit(request->server->finder, request->connection->fd, peer);
-        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
+        MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
 
         r = api_begin(request->server->api, call);
         if (r < 0)
@@ -317,6 +359,8 @@ void server_deinit(struct server *server)
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
         hot_answers_deinit(&server->answers);
+        while (server->spares)
+                free_request_memory(take_spare(server));
         connections_deinit(&server->connections);
 }
 
