@@ -73,9 +73,10 @@ enum reason api_guard(const struct api_call *call)
                 return REASON_FROM_BROWSER;
         if (headers->of_forwarder.name)
                 return REASON_FORWARDED;
-        if (headers->host_repeated || (headers->host && !is_host(headers->host)))
+        if (headers->host_repeated)
                 return REASON_BAD_HOST;
-        if (call->peer->tcp && headers->host && !is_loopback_host(headers->host))
+        if (headers->host && !is_loopback_host(headers->host) &&
+            (call->peer->tcp || !is_host(headers->host)))
                 return REASON_BAD_HOST;
 
         if (!call->route)

@@ -349,6 +349,7 @@ static int run(struct daemon *daemon)
 {
         int r;
 
+        loop_update_time(&daemon->loop);
         while (daemon->phase != PHASE_DONE) {
                 r = loop_turn(&daemon->loop, next_turn_ms(daemon));
                 if (r < 0)
