@@ -91,20 +91,35 @@ enum audience grant_audience(enum subject_kind kind)
         return kind == SUBJECT_EMAIL ? AUDIENCE_CUSTOMER : AUDIENCE_USER;
 }
 
+/* How many of RFC 3986's unreserved characters are at the beginning. */
+static size_t unreserved_size(const char *bytes, size_t left)
+{
+        size_t size;
+
+        for (size = 0; size < left; size++) {
+                const char c = bytes[size];
+
+                if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                      c == '-' || c == '.' || c == '_' || c == '~'))
+                        break;
+        }
+        return size;
+}
+
 /* Percent-encodes all but RFC 3986's unreserved characters. */
 static int append_encoded(struct secret *form, struct text value)
 {
         static const char digits[] = "0123456789ABCDEF";
         int r;
 
-        for (size_t i = 0; i < value.size; i++) {
-                const unsigned char c = (unsigned char)value.bytes[i];
-                const bool unreserved = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                                        (c >= '0' && c <= '9') || (c != '\0' && strchr("-._~", c));
+        for (size_t i = 0; i < value.size;) {
+                const size_t size = unreserved_size(value.bytes + i, value.size - i);
 
-                if (unreserved) {
-                        r = secret_append(form, &c, 1);
+                if (size > 0) {
+                        r = secret_append(form, value.bytes + i, size);
+                        i += size;
                 } else {
+                        const unsigned char c = (unsigned char)value.bytes[i++];
                         const char escaped[3] = {'%', digits[c >> 4], digits[c & 0xf]};
 
                         r = secret_append(form, escaped, sizeof(escaped));
