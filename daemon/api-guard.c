@@ -43,7 +43,7 @@ static bool is_port(const char *rest)
 
 static bool is_loopback_host(const char *host)
 {
-        static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+        static const char *const names[] = {"127.0.0.1", "localhost", "[::1]"};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 const size_t size = strlen(names[i]);

@@ -13,6 +13,7 @@ struct api_route {
         const char *allow; /* the methods of the path */
         bool metadata;     /* needs the header "Metadata: true" */
         bool form;         /* takes a form as its body */
+        bool fields;       /* is asked in header fields, and answers with the token in one */
         bool token;        /* hands out a token */
         bool recorded;     /* what is decided about a request goes into the audit record */
         int (*handle)(struct api *api, struct api_call *call);

@@ -44,6 +44,19 @@ void api_record_refusal(struct api *api, const struct api_call *call, enum reaso
         (void)record(api, &decision); /* only a token can be held back */
 }
 
+/* Has a reply say something else, since its token must stay here. */
+static void withhold(struct reply *reply, enum reason reason)
+{
+        token_unref(reply->token);
+        *reply = (struct reply){
+                .reason = reason,
+                .retry_after_s = reason_info(reason)->retry_after_s,
+                .rule = reply->rule,
+                .client = reply->client,
+                .asked_scope = reply->asked_scope,
+        };
+}
+
 /* Records the reply; where that is required and cannot be, it becomes another. */
 static void record_reply(struct api *api, const struct api_call *call, struct reply *reply)
 {
@@ -58,15 +71,15 @@ static void record_reply(struct api *api, const struct api_call *call, struct re
         decision.client = reply->client ? reply->client->name : NULL;
         if (reply->asked_scope.size > 0)
                 decision.scope = reply->asked_scope;
-        if (record(api, &decision) != AUDIT_E_FULL)
-                return;
-        token_unref(reply->token);
-        *reply = (struct reply){
-                .reason = REASON_AUDIT_FULL,
-                .retry_after_s = reason_info(REASON_AUDIT_FULL)->retry_after_s,
-                .rule = reply->rule,
-                .client = reply->client,
-        };
+        if (record(api, &decision) == AUDIT_E_FULL)
+                withhold(reply, REASON_AUDIT_FULL);
+}
+
+static bool fits_header(const struct api_call *call, struct token *token)
+{
+        const size_t size = token_value(token).size;
+
+        return size <= API_HEADER_TOKEN_MAX_BYTES && size <= call->header_room_bytes;
 }
 
 /* Of such replies nothing but the token, its format and the second tells one from another. */
@@ -76,6 +89,13 @@ static bool is_plain_hit(const struct reply *reply)
                !reply->collapsed && reply->detail == REASON_NONE;
 }
 
+static enum hot_form form_of(const struct api_call *call)
+{
+        if (call->route->fields)
+                return HOT_HEADER;
+        return call->bare ? HOT_BARE : HOT_JSON;
+}
+
 static int render(struct api *api, struct api_call *call, const struct reply *reply)
 {
         char description[DESCRIBE_MAX_BYTES];
@@ -83,9 +103,11 @@ static int render(struct api *api, struct api_call *call, const struct reply *re
         /* While shutting down, every answer closes its connection. */
         if (is_plain_hit(reply) && !api->draining)
                 call->answer = hot_answers_find(api->answers, reply->token, reply->expires_in_s,
-                                                call->bare);
+                                                form_of(call));
         if (call->answer && call->answer->response)
                 return 0;
+        if (reply->reason == REASON_NONE && call->route->fields)
+                return error_trace(render_authorization(&call->response, reply));
         if (reply->reason == REASON_NONE)
                 return error_trace(render_token(&call->response, reply, call->bare));
         return error_trace(render_error(&call->response, reply->reason,
@@ -97,6 +119,8 @@ static int answer_reply(struct api *api, struct api_call *call, struct reply *re
 {
         int r;
 
+        if (call->route->fields && reply->token && !fits_header(call, reply->token))
+                withhold(reply, REASON_LONG_TOKEN);
         record_reply(api, call, reply);
         call->reason = reply->reason;
         if (reply->token)
@@ -121,12 +145,26 @@ static void note_secret(struct api *api, const struct api_call *call)
         }
 }
 
+/* What is asked for, from where this path has it. A query that would not be read may have been
+ * meant to be, or is the work of somebody whose name was put into a URL as it is. */
+static int read_request(struct api_call *call)
+{
+        if (!call->route->fields)
+                return error_trace(
+                        api_read_request(call, call->route->form ? REQUEST_BODY : REQUEST_QUERY));
+        if (call->query_size > 0)
+                return REASON_UNREAD_QUERY;
+        if (!call->headers.plain)
+                return REASON_ODD_HEAD;
+        return error_trace(request_fields_parse(&call->request, &call->headers.fields));
+}
+
 int api_handle_token(struct api *api, struct api_call *call)
 {
         struct reply reply;
         int r;
 
-        r = api_read_request(call, call->route->form ? REQUEST_BODY : REQUEST_QUERY);
+        r = read_request(call);
         note_secret(api, call);
         if (r) {
                 api_record_refusal(api, call, reason_of_error(r));

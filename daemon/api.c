@@ -117,6 +117,8 @@ static const struct api_route routes[] = {
          .handle = api_handle_token},
         {"/v1/token", "GET", "GET", .metadata = true, .token = true, .recorded = true,
          .handle = api_handle_v1_token},
+        {"/v1/authorize", "GET", "GET", .metadata = true, .fields = true, .token = true,
+         .recorded = true, .handle = api_handle_token},
         {"/v1/explain", "GET", "GET", .handle = api_handle_explain},
         {"/v1/tokens", "GET", "GET, DELETE", .recorded = true, .handle = api_handle_list},
         {"/v1/tokens", "DELETE", "GET, DELETE", .recorded = true, .handle = api_handle_purge},

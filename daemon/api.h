@@ -10,12 +10,17 @@
 #include <stdint.h>
 
 #include "../lib/broker.h"
+#include "../lib/request-fields.h"
 #include "loop.h"
 #include "reload.h"
 #include "render.h"
 
 /* A larger body is answered 413. */
 #define API_BODY_MAX_BYTES 16384
+
+/* A longer token goes out in a body only: the head of an answer shares memory with that of its
+ * request, and few clients take longer ones. */
+#define API_HEADER_TOKEN_MAX_BYTES 8192
 
 struct hot_answer;
 struct hot_answers;
@@ -61,8 +66,10 @@ struct api_headers {
         const char *host;
         const char *metadata;
         bool host_repeated;
+        bool plain;                     /* nothing in the head was forgiven, see head.h */
         struct api_header of_browser;   /* Origin or Sec-Fetch-Site */
         struct api_header of_forwarder; /* X-Forwarded-For, Forwarded or Via */
+        struct request_fields fields;   /* what is asked for, where the path wants it in headers */
 };
 
 /* One request on its way. The server fills in the first part. */
@@ -76,6 +83,7 @@ struct api_call {
         bool body_too_large;
         const struct peer *peer; /* borrowed */
         struct api_headers headers;
+        size_t header_room_bytes; /* how long a token the head of the answer has room for */
 
         const struct api_route *route;
         struct token_request request;

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api-private.h"
+
 #define SHOWN_MAX_BYTES 64
 
 /* A text as it may be shown. */
@@ -60,6 +62,43 @@ static const char *describe_header(char out[DESCRIBE_MAX_BYTES], const struct ap
                    show_string(header->value).bytes, consequence);
 }
 
+/* The same in terms of header fields, where they are what is read. */
+static const char *describe_fields(char out[DESCRIBE_MAX_BYTES], const struct api_call *call,
+                                   enum reason reason)
+{
+        const struct request_fields *fields = &call->headers.fields;
+
+        switch (reason) {
+        case REASON_UNKNOWN_FIELD:
+                return say(out,
+                           "The header %s only begins like X-Egain-Subject-Username, "
+                           "X-Egain-Subject-Userid, X-Egain-Subject-Email, X-Egain-Scope, "
+                           "X-Egain-Client or X-Egain-Min-Ttl; it must be one of them, and on one "
+                           "line.",
+                           show_string(fields->unknown).bytes);
+        case REASON_REPEATED_PARAMETER:
+                return say(out, "The header %s occurs twice; send it once.",
+                           show_string(fields->repeated).bytes);
+        case REASON_MISSING_SUBJECT:
+        case REASON_AMBIGUOUS_SUBJECT:
+                return say(out,
+                           "There is %s subject; send exactly one of the headers "
+                           "X-Egain-Subject-Username, X-Egain-Subject-Userid and "
+                           "X-Egain-Subject-Email.",
+                           reason == REASON_MISSING_SUBJECT ? "no" : "more than one");
+        case REASON_MISSING_CLIENT:
+                return say(out, "There is no header X-Egain-Client, and more than one client "
+                                "application is configured.");
+        case REASON_BAD_MIN_TTL:
+                return say(out, "X-Egain-Min-Ttl is not a number of seconds, written in 1 to 9 "
+                                "digits.");
+        case REASON_BAD_KEY:
+                return say(out, "The rule for this caller has a key_file, and this path takes no "
+                                "key.");
+        default: return NULL;
+        }
+}
+
 const char *describe_refusal(char out[DESCRIBE_MAX_BYTES], const struct api_call *call,
                              enum reason reason)
 {
@@ -87,7 +126,9 @@ const char *describe_refusal(char out[DESCRIBE_MAX_BYTES], const struct api_call
                            show_string(headers->metadata).bytes);
         case REASON_NOT_FOUND:
                 return say(out, "There is nothing at %s.", show_string(call->path).bytes);
-        default: return NULL;
+        default:
+                return call->route && call->route->fields ? describe_fields(out, call, reason)
+                                                          : NULL;
         }
 }
 

@@ -38,18 +38,18 @@ void hot_answers_deinit(struct hot_answers *answers)
 }
 
 struct hot_answer *hot_answers_find(struct hot_answers *answers, const struct token *token,
-                                    uint64_t expires_in_s, bool bare)
+                                    uint64_t expires_in_s, enum hot_form form)
 {
         struct hot_answer *answer = &answers->slots[token->serial % HOT_ANSWERS_SLOTS];
 
         if (answer->serial == token->serial && answer->expires_in_s == expires_in_s &&
-            answer->bare == bare)
+            answer->form == form)
                 return answer;
         clear(answer);
         answer->serial = token->serial;
         answer->expires_in_s = expires_in_s;
         answer->until_ms = token->expires_at_ms - expires_in_s * 1000 + 1;
-        answer->bare = bare;
+        answer->form = form;
         return NULL;
 }
 
@@ -80,9 +80,11 @@ static struct MHD_Response *response_of_body(struct secret *bytes)
 
 static bool add_headers(struct MHD_Response *out, const struct response *response, bool closing)
 {
-        bool good = MHD_add_response_header(out, "Content-Type", response->content_type);
+        bool good = true;
         char seconds[16];
 
+        if (response->content_type)
+                good &= MHD_add_response_header(out, "Content-Type", response->content_type);
         if (response->no_store) {
                 good &= MHD_add_response_header(out, "Cache-Control", "no-store");
                 good &= MHD_add_response_header(out, "Pragma", "no-cache");
@@ -93,6 +95,9 @@ static bool add_headers(struct MHD_Response *out, const struct response *respons
                 good &= MHD_add_response_header(out, "Allow", response->allow);
         if (response->authenticate)
                 good &= MHD_add_response_header(out, "WWW-Authenticate", response->authenticate);
+        if (response->authorization.size > 0)
+                good &= MHD_add_response_header(out, "Authorization",
+                                                response->authorization.bytes);
         if (response->retry_after_s > 0) {
                 (void)snprintf(seconds, sizeof(seconds), "%u", response->retry_after_s);
                 good &= MHD_add_response_header(out, "Retry-After", seconds);
@@ -113,9 +118,10 @@ struct MHD_Response *hot_answers_dress(struct response *response, bool closing)
         return out;
 }
 
-void hot_answers_keep(struct hot_answers *answers, struct hot_answer *answer,
+void hot_answers_keep(struct hot_answers *answers, struct hot_answer *answer, unsigned int status,
                       struct MHD_Response *response, uint64_t now_ms)
 {
+        answer->status = status;
         answer->response = response;
         if (answers->sweep_at_ms == TIMERHEAP_NEVER)
                 answers->sweep_at_ms = now_ms + SWEEP_EVERY_MS;

@@ -24,6 +24,7 @@
 void response_deinit(struct response *response)
 {
         secret_deinit(&response->body);
+        secret_deinit(&response->authorization);
         *response = (struct response){};
 }
 
@@ -115,6 +116,25 @@ int render_token(struct response *ret, const struct reply *reply, bool bare)
         render_cache_status(ret->cache_status, reply);
         r = bare ? secret_append(&ret->body, value.bytes, value.size)
                  : append_token_json(&ret->body, reply);
+        if (r)
+                response_deinit(ret);
+        return error_trace(r);
+}
+
+int render_authorization(struct response *ret, const struct reply *reply)
+{
+        static const char scheme[] = "Bearer ";
+        const struct text value = token_value(reply->token);
+        struct secret *out = &ret->authorization;
+        int r;
+
+        *ret = (struct response){.status = 204, .no_store = true};
+        render_cache_status(ret->cache_status, reply);
+        r = secret_reserve(out, sizeof(scheme) - 1 + value.size);
+        if (r == 0)
+                r = secret_append_str(out, scheme);
+        if (r == 0)
+                r = secret_append(out, value.bytes, value.size);
         if (r)
                 response_deinit(ret);
         return error_trace(r);

@@ -13,12 +13,13 @@
 
 struct response {
         unsigned int status;
-        const char *content_type;
+        const char *content_type; /* NULL: no body */
         struct secret body;
-        const char *allow;          /* NULL: no such header, here and below */
-        const char *authenticate;   /* WWW-Authenticate */
-        unsigned int retry_after_s; /* 0: no Retry-After */
-        bool no_store;              /* Cache-Control: no-store, Pragma: no-cache */
+        const char *allow;           /* NULL: no such header, here and below */
+        const char *authenticate;    /* WWW-Authenticate */
+        struct secret authorization; /* empty: no such header */
+        unsigned int retry_after_s;  /* 0: no Retry-After */
+        bool no_store;               /* Cache-Control: no-store, Pragma: no-cache */
         char cache_status[RENDER_CACHE_STATUS_MAX_BYTES]; /* "": none */
 };
 
@@ -27,6 +28,9 @@ void response_deinit(struct response *response);
 
 /* A token: as JSON (RFC 6749 §5.1), or bare. 0 or -ENOMEM. */
 int render_token(struct response *ret, const struct reply *reply, bool bare);
+
+/* A token as the header field Authorization, and no body. 0 or -ENOMEM. */
+int render_authorization(struct response *ret, const struct reply *reply);
 
 /* An error (RFC 6749 §5.2). `description` says more than the reason's own (NULL: that one);
  * `retry_after_s` and `allow` may be 0 and NULL. 0 or -ENOMEM. */

@@ -23,11 +23,17 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "head.h"
 #include "log.h"
 
 /* The best by measurement: a hit costs least, and a header block of that size is more than enough.
  */
 #define POOL_BYTES ((size_t)16384)
+
+/* What libmicrohttpd keeps there beside a field that came, and what the head of an answer takes, a
+ * token aside; both are more than was measured. */
+#define POOL_FIELD_BYTES  ((size_t)80)
+#define POOL_ANSWER_BYTES ((size_t)1024)
 
 /* A body that says it is larger is not even read to its end. */
 #define BODY_READ_MAX_BYTES  (UINT64_C(1024) * 1024)
@@ -53,6 +59,7 @@ struct request {
         struct connection *connection;
         struct MHD_Connection *mhd;
         enum request_state state;
+        struct head head;
         bool huge; /* it says that its body is over BODY_READ_MAX_BYTES */
         struct api_call call;
 };
@@ -116,6 +123,7 @@ static void *begin_request(void *data, const char *target, struct MHD_Connection
         request->mhd = mhd;
         request->state = REQUEST_NEW;
         request->huge = false;
+        request->head = (struct head){};
         if (api_call_init(&request->call, target) < 0) {
                 put_spare(server, request);
                 return NULL;
@@ -179,6 +187,7 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
 
         if (!value)
                 return MHD_YES;
+        head_take(&request->head, name, value);
         if (IS_FIELD(name, size, "Host")) {
                 headers->host_repeated = headers->host;
                 headers->host = value;
@@ -198,6 +207,8 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         } else if (IS_FIELD(name, size, "X-Forwarded-For") || IS_FIELD(name, size, "Forwarded") ||
                    IS_FIELD(name, size, "Via")) {
                 headers->of_forwarder = (struct api_header){name, value};
+        } else {
+                request_fields_take(&headers->fields, name, value);
         }
         return MHD_YES;
 }
@@ -213,17 +224,34 @@ static enum MHD_Result queue(struct request *request)
 
         connection_answer(&server->connections, request->connection, server->loop->now_ms);
         if (call->answer && call->answer->response)
-                return MHD_queue_response(request->mhd, MHD_HTTP_OK, call->answer->response);
+                return MHD_queue_response(request->mhd, call->answer->status,
+                                          call->answer->response);
 
         out = hot_answers_dress(&call->response, server->closing);
         if (!out)
                 return MHD_NO;
         queued = MHD_queue_response(request->mhd, call->response.status, out);
         if (call->answer)
-                hot_answers_keep(&server->answers, call->answer, out, server->loop->now_ms);
+                hot_answers_keep(&server->answers, call->answer, call->response.status, out,
+                                 server->loop->now_ms);
         else
                 MHD_destroy_response(out);
         return queued;
+}
+
+static void take_headers(struct request *request, const char *method)
+{
+        const union MHD_ConnectionInfo *info;
+        struct api_call *call = &request->call;
+        size_t used;
+
+        MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
+        info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+        if (!info)
+                return;
+        call->headers.plain = head_is_plain(&request->head, method, info->header_size);
+        used = info->header_size + request->head.n * POOL_FIELD_BYTES + POOL_ANSWER_BYTES;
+        call->header_room_bytes = used < POOL_BYTES ? POOL_BYTES - used : 0;
 }
 
 /* The header is in. */
@@ -239,7 +267,7 @@ static enum MHD_Result start(struct request *request, const char *method)
         /* The rules may have come to name units since the connection was accepted. */
         if (request->server->api->names_units && peer->known && !peer->unit_asked)
                 peer_find_unit(request->server->finder, request->connection->fd, peer);
-        MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
+        take_headers(request, method);
 
         r = api_begin(request->server->api, call);
         if (r < 0)

@@ -44,6 +44,16 @@
           "after is not what the page before gave as next.")                                       \
         X(MISSING_FILTER, "missing_filter", 400, "invalid_request", 0,                             \
           "Nothing says which tokens to purge; send client_id, a subject, scope, or several.")     \
+        X(UNKNOWN_FIELD, "unknown_field", 400, "invalid_request", 0,                               \
+          "A header only begins like one of those that say what is asked for; see the manual.")    \
+        X(ODD_HEAD, "odd_head", 400, "invalid_request", 0,                                         \
+          "A header holds a NUL, is folded, does not end with CRLF, or has several blanks before " \
+          "its value, so that it is not certain what it says.")                                    \
+        X(SPACED_SUBJECT, "spaced_subject", 400, "invalid_request", 0,                             \
+          "The subject in the header begins or ends with a space or tab, which may get lost in a " \
+          "header; such a subject can only be asked for in a form.")                               \
+        X(UNREAD_QUERY, "unread_query", 400, "invalid_request", 0,                                 \
+          "This path reads no query; say what is asked for in headers.")                           \
         X(BAD_AUTHORIZATION, "bad_authorization", 400, "invalid_request", 0,                       \
           "The Authorization header is not well-formed HTTP Basic; leave it out.")                 \
         X(AMBIGUOUS_CLIENT, "ambiguous_client", 400, "invalid_request", 0,                         \
@@ -111,6 +121,9 @@
           "The issuer answered with a redirect, which is not followed; check the token URL.")      \
         X(ANSWER_TOO_LARGE, "answer_too_large", 502, "server_error", 0,                            \
           "The issuer's answer is too large.")                                                     \
+        X(LONG_TOKEN, "long_token", 502, "server_error", 0,                                        \
+          "The token does not fit into a header, 8 KiB at most, less beside a long request; ask "  \
+          "for it with POST /oauth2/token.")                                                       \
         X(ISSUER_CERTIFICATE, "issuer_certificate", 502, "server_error", 0,                        \
           "The issuer's TLS certificate is not accepted.")                                         \
         X(GRANTED_TOO_MUCH, "granted_too_much", 502, "server_error", 0,                            \

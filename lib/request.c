@@ -91,6 +91,7 @@ void request_init(struct token_request *request)
 void request_deinit(struct token_request *request)
 {
         secret_deinit(&request->basic);
+        secret_deinit(&request->own_scope);
         *request = (struct token_request){};
 }
 
@@ -165,6 +166,19 @@ static bool is_ignored(enum parameter parameter, enum request_source source)
                 (parameter == PARAMETER_LIMIT || parameter == PARAMETER_AFTER));
 }
 
+/* 0 or REASON_REPEATED_PARAMETER. */
+static int form_put(struct form *form, enum parameter parameter, struct text value)
+{
+        if (is_ignored(parameter, form->source))
+                return 0; /* not ours to judge */
+        if (form->seen[parameter])
+                return REASON_REPEATED_PARAMETER;
+
+        form->seen[parameter] = true;
+        form->values[parameter] = value;
+        return 0;
+}
+
 static int form_take_pair(struct form *form, char *pair, size_t size)
 {
         char *equals = memchr(pair, '=', size);
@@ -189,14 +203,7 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
                 secret_wipe(value_begin, value_size);
         if (r)
                 return r;
-        if (is_ignored(parameter, form->source))
-                return 0; /* not ours to judge */
-        if (form->seen[parameter])
-                return REASON_REPEATED_PARAMETER;
-
-        form->seen[parameter] = true;
-        form->values[parameter] = value;
-        return 0;
+        return form_put(form, parameter, value);
 }
 
 /* Goes on to the end whatever it finds, since a secret may be there. */
@@ -333,6 +340,33 @@ static int take_rejected_token(struct token_request *request, const struct form 
         return 0;
 }
 
+/* What is asked for, once all parameters are there. */
+static int take_form(struct token_request *request, const struct form *form)
+{
+        int r;
+
+        r = take_grant_type(form, form->source);
+        if (r)
+                return r;
+        r = take_subject(request, form);
+        if (r)
+                return r;
+        r = take_scope(request, form);
+        if (r)
+                return r;
+        r = take_min_ttl(request, form);
+        if (r)
+                return r;
+        r = take_rejected_token(request, form);
+        if (r)
+                return r;
+        r = take_page(request, form);
+        if (r)
+                return r;
+        request->client = form->values[PARAMETER_CLIENT_ID];
+        return 0;
+}
+
 int request_parse(struct token_request *request, char *bytes, size_t size,
                   enum request_source source)
 {
@@ -342,26 +376,28 @@ int request_parse(struct token_request *request, char *bytes, size_t size,
         r = form_parse(&form, bytes, size);
         if (r)
                 return r;
-        r = take_grant_type(&form, source);
-        if (r)
-                return r;
-        r = take_subject(request, &form);
-        if (r)
-                return r;
-        r = take_scope(request, &form);
-        if (r)
-                return r;
-        r = take_min_ttl(request, &form);
-        if (r)
-                return r;
-        r = take_rejected_token(request, &form);
-        if (r)
-                return r;
-        r = take_page(request, &form);
-        if (r)
-                return r;
-        request->client = form.values[PARAMETER_CLIENT_ID];
-        return 0;
+        return take_form(request, &form);
+}
+
+int request_take_pairs(struct token_request *request, const struct request_pair *pairs, size_t n)
+{
+        struct form form = {.source = REQUEST_QUERY, .keys = &request->keys};
+        struct text *scope = &form.values[PARAMETER_SCOPE];
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                r = form_put(&form, parameter_of(pairs[i].name), pairs[i].value);
+                if (r)
+                        return r;
+        }
+        if (scope->size > 0) {
+                /* Its canonical form is made in place, and what came is not ours to change. */
+                r = secret_assign(&request->own_scope, scope->bytes, scope->size);
+                if (r)
+                        return error_trace(r);
+                scope->bytes = request->own_scope.bytes;
+        }
+        return take_form(request, &form);
 }
 
 static bool is_base64(const char *text, size_t size)

@@ -48,6 +48,8 @@ struct token_request {
         struct text basic_client_raw;
         struct secret basic;
 
+        struct secret own_scope; /* of request_take_pairs(): what `scope` lies in */
+
         uint64_t min_ttl_ms; /* 0: not said */
         bool rejects;        /* an API refused the token with this SHA-256: */
         uint8_t rejected_sha256[REQUEST_SHA256_BYTES];
@@ -83,6 +85,19 @@ void request_deinit(struct token_request *request);
  */
 int request_parse(struct token_request *request, char *form, size_t size,
                   enum request_source source);
+
+/* A parameter that was not encoded. */
+struct request_pair {
+        struct text name;
+        struct text value;
+};
+
+/*
+ * Reads parameters that are not in a form, as request_parse() reads those of a query. The bytes
+ * stay as they are and must live as long as the request. 0, -ENOMEM or a reason as there, but
+ * MALFORMED_ESCAPE.
+ */
+int request_take_pairs(struct token_request *request, const struct request_pair *pairs, size_t n);
 
 /*
  * Reads an Authorization header. Any scheme but Basic is ignored. Of the password only digests

@@ -2,13 +2,19 @@
 
 /*
  * The parser of what callers send. The first byte says what the rest is: 'b' a body, 'f' a filter,
- * 'a' an Authorization header, a newline, and a query; anything else a query.
+ * 'a' an Authorization header, a newline, and a query; 'h' header fields, one a line; anything else
+ * a query.
  */
 
 #include "fuzz.h"
 
+#include <strings.h>
+
 #include "grant.h"
+#include "request-fields.h"
 #include "request.h"
+
+#define LINES_MAX 64
 
 static bool is_documented(int r)
 {
@@ -152,6 +158,19 @@ static void check_grant(const struct token_request *request)
         check_form(&grant);
 }
 
+/* What holds for a request whatever it came in. */
+static void check_request(const struct token_request *request)
+{
+        must(request->subject_kind < _SUBJECT_KIND_N);
+        must(request->has_subject == (request->subject.size > 0));
+        must(request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+        must(text_is_plain_utf8(request->subject));
+        must(request->min_ttl_ms <= UINT64_C(999999999) * 1000);
+        check_scope(request->scope);
+        if (request->has_subject)
+                check_grant(request);
+}
+
 static void parse_form(struct token_request *request, const char *bytes, size_t size,
                        enum request_source source)
 {
@@ -163,23 +182,85 @@ static void parse_form(struct token_request *request, const char *bytes, size_t 
         check_wiped(bytes, form, size);
         must(request->keys.n <= REQUEST_KEYS_MAX);
         if (r == 0) {
-                must(request->subject_kind < _SUBJECT_KIND_N);
                 must(request->has_subject || source == REQUEST_FILTER);
-                must(request->has_subject == (request->subject.size > 0));
-                must(request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
                 must(request->limit <= 999999);
                 must(source == REQUEST_FILTER || (request->limit == 0 && request->after == 0));
-                must(text_is_plain_utf8(request->subject));
                 must(lies_in(request->subject, form, size));
                 must(lies_in(request->scope, form, size));
                 must(lies_in(request->client, form, size));
-                must(request->min_ttl_ms <= UINT64_C(999999999) * 1000);
-                check_scope(request->scope);
-                if (request->has_subject)
-                        check_grant(request);
+                check_request(request);
         }
         request_deinit(request);
         free(form);
+}
+
+/* How often a name stands among the lines, and with what value at last. */
+static int count_lines(const char *const *lines, size_t n, const char *name, const char **ret_value)
+{
+        int count = 0;
+
+        for (size_t i = 0; i < n; i += 2) {
+                if (strcasecmp(lines[i], name) != 0)
+                        continue;
+                *ret_value = lines[i + 1];
+                count++;
+        }
+        return count;
+}
+
+/* What was asked for is what the one line says, byte for byte. */
+static void check_fields(const struct token_request *request, const char *const *lines, size_t n)
+{
+        static const char *const subjects[] = {"X-Egain-Subject-Username", "X-Egain-Subject-Userid",
+                                               "X-Egain-Subject-Email"};
+        const char *value = NULL, *client = "";
+
+        must(request->has_subject && request->limit == 0 && request->after == 0);
+        must(request->keys.n == 0 && !request->rejects);
+        for (int kind = 0; kind < 3; kind++)
+                must(count_lines(lines, n, subjects[kind], &value) ==
+                     ((int)request->subject_kind == kind ? 1 : 0));
+        must(value && text_equal(request->subject, TEXT(value)));
+        must(*value != ' ' && value[strlen(value) - 1] != ' ');
+        must(count_lines(lines, n, "X-Egain-Client", &client) <= 1);
+        must(text_equal(request->client, TEXT(client)));
+        must(count_lines(lines, n, "X-Egain-Scope", &value) <= 1);
+        check_request(request);
+}
+
+/* Lines of a name, a colon and a value; without a colon there is no field. */
+static void parse_fields(struct token_request *request, const char *bytes, size_t size)
+{
+        char *const text = malloc(size + 1);
+        const char *lines[(size_t)2 * LINES_MAX];
+        struct request_fields fields = {};
+        char *saved = NULL;
+        size_t n = 0;
+        int r;
+
+        must(text);
+        memcpy(text, bytes, size);
+        text[size] = '\0';
+        for (char *line = strtok_r(text, "\n", &saved); line && n < (size_t)2 * LINES_MAX;
+             line = strtok_r(NULL, "\n", &saved)) {
+                char *const colon = strchr(line, ':');
+
+                if (!colon)
+                        continue;
+                *colon = '\0';
+                lines[n] = line;
+                lines[n + 1] = colon + 1;
+                request_fields_take(&fields, lines[n], lines[n + 1]);
+                n += 2;
+        }
+        r = request_fields_parse(request, &fields);
+        must(is_documented(r) || r == REASON_UNKNOWN_FIELD || r == REASON_SPACED_SUBJECT);
+        must(r != REASON_MALFORMED_ESCAPE && r != REASON_MISSING_GRANT_TYPE &&
+             r != REASON_UNSUPPORTED_GRANT_TYPE);
+        if (r == 0)
+                check_fields(request, lines, n);
+        request_deinit(request);
+        free(text);
 }
 
 static void parse_authorization(struct token_request *request, const char *bytes, size_t size)
@@ -214,6 +295,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (size-- == 0)
                 return 0;
         request_init(&request);
+        if (data[0] == 'h') {
+                parse_fields(&request, bytes, size);
+                return 0;
+        }
         if (data[0] == 'b') {
                 source = REQUEST_BODY;
         } else if (data[0] == 'f') {

@@ -15,6 +15,11 @@ from wire import Connection, drive, eventually
 LISTENERS = ("unix", "tcp4", "tcp6")
 
 
+def told(value):
+    """A name for a parameter of a test that is the same in every process."""
+    return "" if callable(value) else str(value)
+
+
 def fill(daemon, questions):
     """Fetches a token for each (subject, kind, client, scope)."""
 
@@ -126,7 +131,7 @@ class TestListing:
                 lambda entry: entry == ("user-4", "username", "portal", READ),
             ),
         ],
-        ids=str,
+        ids=told,
     )
     def test_filters(self, full, parameters, fits):
         assert listed(full, **parameters) == set(filter(fits, THOUSANDS))
@@ -212,7 +217,7 @@ class TestPurging:
             ),
             ({"client_id": "staff"}, lambda entry: False),
         ],
-        ids=str,
+        ids=told,
     )
     def test_what_goes_and_what_stays(self, daemon, issuer, parameters, fits):
         empty(daemon)

@@ -319,10 +319,22 @@ class TestAddresses:
             expect.miss(daemon.ask(subject), subject)
             assert issuer.requests() == 1
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-    def test_a_name_of_both_families(self, issuer, start_behind_tls, nginx, subject, host):
+    @staticmethod
+    @contextlib.contextmanager
+    def refusing(host, port):
+        """The port is taken, and nobody listens: nor does a server of another test."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as taken:
+            if family == socket.AF_INET6:
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind((host, port))
+            yield
+
+    @pytest.mark.parametrize("host, other", [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+    def test_a_name_of_both_families(self, issuer, start_behind_tls, nginx, subject, host, other):
         """localhost has an address of each (to libcurl, always), of which one does not answer."""
-        with Relay(nginx.address("good"), host=host) as relay:
+        with Relay(nginx.address("good"), host=host) as relay, self.refusing(other, relay.port):
             origin = f"https://localhost:{relay.port}"
             urls = {"user_token_url": issuer.url(GOOD, origin=origin)}
             daemon = start_behind_tls(GOOD, urls=urls)

@@ -80,26 +80,35 @@ def openssl(*arguments, **options):
     assert run.returncode == 0, run.stderr
 
 
+NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+
+def make_authority(directory, name):
+    """A CA: its certificate NAME.pem and its key NAME.key."""
+    files = ["-keyout", directory / f"{name}.key", "-out", directory / f"{name}.pem"]
+    openssl("req", "-x509", *NEW_KEY, *files, "-subj", f"/CN=test {name}", "-days", 2)
+
+
+def certify(directory, name, issued_by, host, days=1):
+    """A certificate NAME.pem for a host, of one of the CAs, and its key NAME.key."""
+    extensions = directory / f"{name}.ext"
+    extensions.write_text(f"subjectAltName=DNS:{host}\n")
+    key, request, certificate = (directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
+    openssl("req", *NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={host}")
+    issuer = [directory / f"{issued_by}.{end}" for end in ("pem", "key")]
+    ca = ["-CA", issuer[0], "-CAkey", issuer[1], "-CAcreateserial"]
+    what = ["-days", days, "-extfile", extensions, "-out", certificate]
+    openssl("x509", "-req", "-in", request, *ca, *what)
+
+
 def make_certificates(directory):
     """The two CAs, and a certificate of one of them for each server and client."""
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for name in ("ca", "stranger"):
-        files = ["-keyout", directory / f"{name}.key", "-out", directory / f"{name}.pem"]
-        openssl("req", "-x509", *new_key, *files, "-subj", f"/CN=test {name}", "-days", 2)
-    def certify(name, issued_by, host, days):
-        extensions = directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName=DNS:{host}\n")
-        key, request, certificate = (directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
-        openssl("req", *new_key, "-keyout", key, "-out", request, "-subj", f"/CN={host}")
-        issuer = [directory / f"{issued_by}.{end}" for end in ("pem", "key")]
-        ca = ["-CA", issuer[0], "-CAkey", issuer[1], "-CAcreateserial"]
-        what = ["-days", days, "-extfile", extensions, "-out", certificate]
-        openssl("x509", "-req", "-in", request, *ca, *what)
-
+        make_authority(directory, name)
     for name, (issued_by, host, days, _) in SERVERS.items():
-        certify(name, issued_by, host, days)
+        certify(directory, name, issued_by, host, days)
     for name, issued_by in CALLERS.items():
-        certify(name, issued_by, name, 1)
+        certify(directory, name, issued_by, name)
 
 
 class Nginx(Program):
