@@ -297,6 +297,19 @@ const struct audit_record *audit_queue_wait(struct audit_queue *queue)
         return record;
 }
 
+const struct audit_record *audit_queue_peek(struct audit_queue *queue, size_t n)
+{
+        const struct audit_record *record = NULL;
+        const struct ring *ring;
+
+        (void)pthread_mutex_lock(&queue->lock);
+        ring = &queue->rings[queue->in_hand];
+        if (n < ring->n && !queue->abandoned)
+                record = ring->records[(ring->first + n) % queue->max_records];
+        (void)pthread_mutex_unlock(&queue->lock);
+        return record;
+}
+
 void audit_queue_done(struct audit_queue *queue, bool written)
 {
         struct audit_record *record;
