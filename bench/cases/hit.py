@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from parts.measure import ROUNDS, alternate, median, ratio, wrk
 from parts.servers import Broker, Floor, Issuer, NginxCache, NginxReturn, answer_of
 
-NAME = "hit"
 CONNECTIONS = (1, 32, 256)
 
 
