@@ -13,28 +13,42 @@
 
 #include "api-private.h"
 
+static bool is_host_character(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= ':') || (c >= 'A' && c <= 'Z') ||
+               c == '.' || c == '-' || c == '_' || c == '[' || c == ']';
+}
+
 /* A host name or address and perhaps a port, in characters that are safe to repeat. */
 static bool is_host(const char *host)
 {
-        static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                   "0123456789.-_:[]";
+        const char *at = host;
 
-        return *host && host[strspn(host, safe)] == '\0';
+        while (is_host_character(*at))
+                at++;
+        return at > host && *at == '\0';
+}
+
+/* The rest of a Host behind its name: nothing, or a port. */
+static bool is_port(const char *rest)
+{
+        if (*rest == '\0')
+                return true;
+        if (*rest++ != ':' || *rest == '\0')
+                return false;
+        while (*rest >= '0' && *rest <= '9')
+                rest++;
+        return *rest == '\0';
 }
 
 static bool is_loopback_host(const char *host)
 {
-        static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+        static const char *const names[] = {"127.0.0.1", "localhost", "[::1]"};
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 const size_t size = strlen(names[i]);
-                const char *port = host + size;
 
-                if (strncasecmp(host, names[i], size) != 0)
-                        continue;
-                if (*port == '\0')
-                        return true;
-                if (*port == ':' && port[1] && port[1 + strspn(port + 1, "0123456789")] == '\0')
+                if (strncasecmp(host, names[i], size) == 0 && is_port(host + size))
                         return true;
         }
         return false;
@@ -43,9 +57,12 @@ static bool is_loopback_host(const char *host)
 static bool has_form_type(const char *content_type)
 {
         static const char form[] = "application/x-www-form-urlencoded";
-        const size_t size = content_type ? strcspn(content_type, "; \t") : 0;
+        const size_t size = sizeof(form) - 1;
 
-        return size == sizeof(form) - 1 && strncasecmp(content_type, form, size) == 0;
+        if (!content_type || strncasecmp(content_type, form, size) != 0)
+                return false;
+        return content_type[size] == '\0' || content_type[size] == ';' ||
+               content_type[size] == ' ' || content_type[size] == '\t';
 }
 
 enum reason api_guard(const struct api_call *call)
@@ -56,9 +73,10 @@ enum reason api_guard(const struct api_call *call)
                 return REASON_FROM_BROWSER;
         if (headers->of_forwarder.name)
                 return REASON_FORWARDED;
-        if (headers->host_repeated || (headers->host && !is_host(headers->host)))
+        if (headers->host_repeated)
                 return REASON_BAD_HOST;
-        if (call->peer->tcp && headers->host && !is_loopback_host(headers->host))
+        if (headers->host && !is_loopback_host(headers->host) &&
+            (call->peer->tcp || !is_host(headers->host)))
                 return REASON_BAD_HOST;
 
         if (!call->route)

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "../lib/error.h"
+#include "hot-answers.h"
 #include "api-private.h"
 #include "describe.h"
 #include "log.h"
@@ -81,9 +82,41 @@ static bool fits_header(const struct api_call *call, struct token *token)
         return size <= API_HEADER_TOKEN_MAX_BYTES && size <= call->header_room_bytes;
 }
 
-static int answer_reply(struct api *api, struct api_call *call, struct reply *reply)
+/* Of such replies nothing but the token, its format and the second tells one from another. */
+static bool is_plain_hit(const struct reply *reply)
+{
+        return reply->reason == REASON_NONE && reply->cache_status == CACHE_STATUS_HIT &&
+               !reply->collapsed && reply->detail == REASON_NONE;
+}
+
+static enum hot_form form_of(const struct api_call *call)
+{
+        if (call->route->fields)
+                return HOT_HEADER;
+        return call->bare ? HOT_BARE : HOT_JSON;
+}
+
+static int render(struct api *api, struct api_call *call, const struct reply *reply)
 {
         char description[DESCRIBE_MAX_BYTES];
+
+        /* While shutting down, every answer closes its connection. */
+        if (is_plain_hit(reply) && !api->draining)
+                call->answer = hot_answers_find(api->answers, reply->token, reply->expires_in_s,
+                                                form_of(call));
+        if (call->answer && call->answer->response)
+                return 0;
+        if (reply->reason == REASON_NONE && call->route->fields)
+                return error_trace(render_authorization(&call->response, reply));
+        if (reply->reason == REASON_NONE)
+                return error_trace(render_token(&call->response, reply, call->bare));
+        return error_trace(render_error(&call->response, reply->reason,
+                                        describe_reply(description, call, reply),
+                                        reply->retry_after_s, NULL));
+}
+
+static int answer_reply(struct api *api, struct api_call *call, struct reply *reply)
+{
         int r;
 
         if (call->route->fields && reply->token && !fits_header(call, reply->token))
@@ -93,14 +126,7 @@ static int answer_reply(struct api *api, struct api_call *call, struct reply *re
         if (reply->token)
                 metrics_count_token(&api->monitor->metrics, reply->cache_status, reply->collapsed,
                                     reply->detail && reply->detail != REASON_REPEATED_TOKEN);
-        if (reply->reason == REASON_NONE && call->route->fields)
-                r = render_authorization(&call->response, reply);
-        else if (reply->reason == REASON_NONE)
-                r = render_token(&call->response, reply, call->bare);
-        else
-                r = render_error(&call->response, reply->reason,
-                                 describe_reply(description, call, reply), reply->retry_after_s,
-                                 NULL);
+        r = render(api, call, reply);
         token_unref(reply->token);
         reply->token = NULL;
         return r ? error_trace(r) : API_ANSWER;

@@ -17,34 +17,46 @@
 
 int api_call_init(struct api_call *call, const char *target)
 {
+        const size_t size = strlen(target);
         char *question;
 
-        *call = (struct api_call){};
-        secret_init(&call->body, API_BODY_MAX_BYTES);
-        call->path = strdup(target);
+        call->body.size_limit = API_BODY_MAX_BYTES;
+        call->path = size < sizeof(call->target) ? call->target : malloc(size + 1);
         if (!call->path)
                 return error_trace(-ENOMEM);
-        question = strchr(call->path, '?');
+        memcpy(call->path, target, size + 1);
+        question = memchr(call->path, '?', size);
         if (question)
                 *question = '\0';
-        call->query = question ? question + 1 : call->path + strlen(call->path);
-        call->query_size = strlen(call->query);
+        call->query = question ? question + 1 : call->path + size;
+        call->query_size = (size_t)(call->path + size - call->query);
         return 0;
 }
 
-void api_call_deinit(struct api_call *call)
+void api_call_end(struct api_call *call)
 {
+        struct secret body;
+
         if (call->path) {
                 secret_wipe(call->query, call->query_size);
-                free(call->path);
+                if (call->path != call->target)
+                        free(call->path);
         }
         free(call->reload_wait.messages);
         token_unref(call->waiter.reply.token); /* replied, and the caller was gone */
         reload_release(call->era);
         request_deinit(&call->request);
-        secret_deinit(&call->body);
         response_deinit(&call->response);
-        *call = (struct api_call){};
+        secret_clear(&call->body);
+        if (call->body.capacity > API_BODY_KEPT_BYTES)
+                secret_deinit(&call->body);
+        body = call->body;
+        *call = (struct api_call){.body = body};
+}
+
+void api_call_deinit(struct api_call *call)
+{
+        secret_deinit(&call->body);
 }
 
 int api_answer_error(struct api_call *call, enum reason reason)

@@ -22,8 +22,16 @@
  * request, and few clients take longer ones. */
 #define API_HEADER_TOKEN_MAX_BYTES 8192
 
+struct hot_answer;
+struct hot_answers;
 struct audit;
 struct monitor;
+
+/* A request target that is longer has memory of its own. */
+#define API_TARGET_BYTES 64
+
+/* A body that was shorter leaves its memory to the next call. */
+#define API_BODY_KEPT_BYTES 1024
 
 /* What a call waits for. */
 enum api_wait {
@@ -33,15 +41,16 @@ enum api_wait {
 };
 
 struct api {
-        struct broker *broker;   /* borrowed, like these two */
-        struct audit *audit;     /* where decisions are recorded */
-        struct monitor *monitor; /* borrowed; where answers are counted */
-        const struct loop *loop; /* what time it is */
-        struct reload *reload;   /* what reads the configuration again */
-        bool draining;           /* said by /readyz */
-        bool names_units;        /* the policy does, so peers are asked for theirs */
-        bool secret_named;       /* the log has said once that callers need no client_secret */
-        uint64_t secrets_sent;   /* requests that came with one */
+        struct broker *broker;       /* borrowed, like these two */
+        struct audit *audit;         /* where decisions are recorded */
+        struct monitor *monitor;     /* borrowed; where answers are counted */
+        struct hot_answers *answers; /* borrowed; those of hits that were made before */
+        const struct loop *loop;     /* what time it is */
+        struct reload *reload;       /* what reads the configuration again */
+        bool draining;               /* said by /readyz */
+        bool names_units;            /* the policy does, so peers are asked for theirs */
+        bool secret_named;           /* the log has said once that callers need no client_secret */
+        uint64_t secrets_sent;       /* requests that came with one */
 };
 
 struct api_header {
@@ -66,9 +75,10 @@ struct api_headers {
 /* One request on its way. The server fills in the first part. */
 struct api_call {
         const char *method;
-        char *path;  /* owned: the request target up to the question mark */
+        char *path;  /* the request target up to the question mark; in `target`, or owned */
         char *query; /* what comes behind it, in the same memory; "" if nothing; rewritten */
         size_t query_size;
+        char target[API_TARGET_BYTES]; /* where it is short */
         struct secret body;
         bool body_too_large;
         const struct peer *peer; /* borrowed */
@@ -84,8 +94,9 @@ struct api_call {
         const struct rule *reload_rule; /* that permits it; of `era`, or static */
         enum api_wait waits_for;
         bool bare;
-        enum reason reason;       /* of the answer, when API_ANSWER was returned */
-        struct response response; /* complete when API_ANSWER was returned */
+        enum reason reason;        /* of the answer, when API_ANSWER was returned */
+        struct response response;  /* complete when API_ANSWER was returned, unless the answer is */
+        struct hot_answer *answer; /* one that is kept, or to be kept; NULL: neither. Borrowed */
 };
 
 enum {
@@ -96,10 +107,14 @@ enum {
 /* To be called after broker_reconfigure(), too. */
 void api_policy_changed(struct api *api);
 
-/* Takes `target`, the raw request target, apart into a copy. 0 or -ENOMEM. */
+/* Takes `target`, the raw request target, apart into a copy. The call is all zeros, or another has
+ * ended in it. 0 or -ENOMEM. */
 int api_call_init(struct api_call *call, const char *target);
 
-/* Wipes and frees what the call owns. It is not waiting. */
+/* Wipes and frees what the call holds, so that another can begin. It is not waiting. */
+void api_call_end(struct api_call *call);
+
+/* Frees what is kept for another call. */
 void api_call_deinit(struct api_call *call);
 
 /* The header fields are in. 0: go on with the body; API_ANSWER; -ENOMEM. */

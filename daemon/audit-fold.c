@@ -3,7 +3,8 @@
 /*
  * All windows are of one length and begin with their first hit, so the list by age is the list by
  * end, too. Keys are compared whole: no collision puts two callers or subjects into one record.
- * (Two tokens are told apart by 64 bits of their fingerprint, as in the record.)
+ * (Two tokens are told apart by 64 bits of their fingerprint, as in the record; the same token from
+ * another fetch may begin another record.)
  */
 
 #include "audit-fold.h"
@@ -26,21 +27,31 @@ struct audit_fold_entry {
         uint8_t key_bytes[];
 };
 
+/* The texts of a key, in their order. */
+enum {
+        TEXT_SUBJECT,
+        TEXT_UNIT,
+        TEXT_RULE,
+        TEXT_CLIENT,
+        TEXT_SCOPE,
+        _TEXT_N,
+};
+
 /* The part of a key that is no text; sizes of the texts are in it, so that they cannot run into one
  * another. */
 struct fixed {
         uint64_t label;
         uint32_t uid;
-        uint32_t sizes[5];
+        uint16_t sizes[_TEXT_N];
         uint16_t detail;
         uint8_t known;
         uint8_t subject_kind;
         uint8_t cache_status;
         uint8_t has_texts; /* a bit each: "" is not NULL */
-        uint8_t unused[10];
+        uint8_t unused[4];
 };
 
-_Static_assert(offsetof(struct fixed, unused) + 10 == sizeof(struct fixed),
+_Static_assert(offsetof(struct fixed, unused) + 4 == sizeof(struct fixed),
                "bytes that nobody sets would be compared");
 _Static_assert(sizeof(struct fixed) <= 64, "audit_fold_key has no room for it");
 _Static_assert((AUDIT_FOLD_MAX & (AUDIT_FOLD_MAX - 1)) == 0, "it is used as a mask");
@@ -70,16 +81,43 @@ void audit_fold_deinit(struct audit_fold *fold)
         *fold = (struct audit_fold){};
 }
 
+static struct text text_of(const char *string)
+{
+        return string ? TEXT(string) : (struct text){};
+}
+
+/*
+ * One token belongs to one entry of the cache, so that it stands for client, subject and scope; who
+ * asks for it is told apart by uid and unit. Serial numbers are not for callers to choose, and the
+ * names of units go into the hash under its key.
+ */
+static uint64_t hash_of(const struct audit_fold *fold, const struct token *token, uint32_t uid,
+                        struct text unit)
+{
+        uint64_t hash = token ? token->serial : 0;
+
+        hash = (hash ^ (uint64_t)uid << 32) * UINT64_C(0x9e3779b97f4a7c15);
+        if (unit.size > 0)
+                hash ^= siphash(fold->hash_key, unit.bytes, unit.size);
+        return hash ^ hash >> 32;
+}
+
 bool audit_fold_key_make(const struct audit_fold *fold, struct audit_fold_key *ret,
                          const struct audit_decision *decision)
 {
-        static const size_t limits[] = {AUDIT_NAME_MAX_BYTES, AUDIT_NAME_MAX_BYTES,
-                                        AUDIT_NAME_MAX_BYTES, AUDIT_SUBJECT_MAX_BYTES,
-                                        AUDIT_SCOPE_MAX_BYTES};
+        static const size_t limits[_TEXT_N] = {
+                [TEXT_SUBJECT] = AUDIT_SUBJECT_MAX_BYTES, [TEXT_UNIT] = AUDIT_NAME_MAX_BYTES,
+                [TEXT_RULE] = AUDIT_NAME_MAX_BYTES,       [TEXT_CLIENT] = AUDIT_NAME_MAX_BYTES,
+                [TEXT_SCOPE] = AUDIT_SCOPE_MAX_BYTES,
+        };
         const struct peer *peer = decision->peer;
-        const char *const names[] = {decision->rule, decision->client,
-                                     peer && peer->known ? peer->unit : NULL};
-        struct text texts[] = {{}, {}, {}, decision->subject, decision->scope};
+        const struct text texts[_TEXT_N] = {
+                [TEXT_SUBJECT] = decision->subject,
+                [TEXT_UNIT] = text_of(peer && peer->known ? peer->unit : NULL),
+                [TEXT_RULE] = text_of(decision->rule),
+                [TEXT_CLIENT] = text_of(decision->client),
+                [TEXT_SCOPE] = decision->scope,
+        };
         struct fixed fixed = {
                 .label = decision->token ? decision->token->label : 0,
                 .known = peer && peer->known,
@@ -91,13 +129,10 @@ bool audit_fold_key_make(const struct audit_fold *fold, struct audit_fold_key *r
         };
         size_t size = sizeof(fixed);
 
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                if (names[i])
-                        texts[i] = TEXT(names[i]);
-        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        for (size_t i = 0; i < _TEXT_N; i++) {
                 if (texts[i].size > limits[i])
                         return false;
-                fixed.sizes[i] = (uint32_t)texts[i].size;
+                fixed.sizes[i] = (uint16_t)texts[i].size;
                 if (!texts[i].bytes)
                         continue;
                 fixed.has_texts |= (uint8_t)(1U << i);
@@ -106,7 +141,7 @@ bool audit_fold_key_make(const struct audit_fold *fold, struct audit_fold_key *r
         }
         memcpy(ret->bytes, &fixed, sizeof(fixed));
         ret->size = (uint32_t)size;
-        ret->hash = siphash(fold->hash_key, ret->bytes, size);
+        ret->hash = hash_of(fold, decision->token, fixed.uid, texts[TEXT_UNIT]);
         return true;
 }
 

@@ -3,6 +3,10 @@
 /*
  * A record stays in its ring while the writer works at it, so the cap holds for all that waits. The
  * loop only adds at the end and the writer only takes at the front.
+ *
+ * To wake a thread costs the loop more than to make a record. So the writer, woken by the first
+ * record, lets more of them gather for a moment, unless the ring fills up, and then writes them
+ * all.
  */
 
 #include "audit-queue.h"
@@ -14,6 +18,8 @@
 #include <time.h>
 
 #include "../lib/error.h"
+
+#define GATHER_MS 10
 
 struct ring {
         struct audit_record **records; /* owned, and what is in them */
@@ -29,7 +35,8 @@ struct audit_queue {
         size_t max_records; /* of each ring */
         struct ring rings[_AUDIT_LANE_N];
         enum audit_lane in_hand; /* where the record in the writer's hands is first */
-        bool writer_waits;
+        bool writer_waits;       /* for a record, */
+        bool gathering;          /* or for more of them */
         bool loop_waits;
         bool stopping;  /* end when there is nothing left to write */
         bool abandoned; /* end at once */
@@ -143,6 +150,12 @@ void audit_queue_unref(struct audit_queue *queue)
         free(queue);
 }
 
+/* More records than these, in one ring, are not waited for. */
+static size_t gathered_max(const struct audit_queue *queue)
+{
+        return queue->max_records / 2 + 1;
+}
+
 int audit_queue_push(struct audit_queue *queue, enum audit_lane lane, struct audit_record *record)
 {
         struct ring *ring = &queue->rings[lane];
@@ -152,7 +165,7 @@ int audit_queue_push(struct audit_queue *queue, enum audit_lane lane, struct aud
         if (ring->n < queue->max_records) {
                 ring->records[(ring->first + ring->n) % queue->max_records] = record;
                 ring->n++;
-                if (queue->writer_waits)
+                if (queue->writer_waits || (queue->gathering && ring->n == gathered_max(queue)))
                         (void)pthread_cond_signal(&queue->work);
                 r = 0;
         }
@@ -205,6 +218,7 @@ bool audit_queue_wait_room(struct audit_queue *queue, enum audit_lane lane, uint
 
         (void)pthread_mutex_lock(&queue->lock);
         queue->loop_waits = true;
+        (void)pthread_cond_signal(&queue->work);
         while (queue->rings[lane].n >= queue->max_records && r == 0)
                 r = pthread_cond_timedwait(&queue->done, &queue->lock, &end);
         queue->loop_waits = false;
@@ -237,6 +251,25 @@ void audit_queue_abandon(struct audit_queue *queue)
         (void)pthread_mutex_unlock(&queue->lock);
 }
 
+static bool is_gathered(const struct audit_queue *queue)
+{
+        return queue->rings[AUDIT_LANE_GRANTS].n >= gathered_max(queue) ||
+               queue->rings[AUDIT_LANE_REFUSALS].n >= gathered_max(queue);
+}
+
+/* With the lock; lets it go meanwhile. */
+static void gather(struct audit_queue *queue)
+{
+        const struct timespec end = timespec_of(audit_queue_clock_ms() + GATHER_MS);
+        int r = 0;
+
+        queue->gathering = true;
+        while (r == 0 && !queue->stopping && !queue->abandoned && !queue->loop_waits &&
+               !is_gathered(queue))
+                r = pthread_cond_timedwait(&queue->work, &queue->lock, &end);
+        queue->gathering = false;
+}
+
 static bool is_empty(const struct audit_queue *queue)
 {
         return queue->rings[AUDIT_LANE_GRANTS].n == 0 && queue->rings[AUDIT_LANE_REFUSALS].n == 0;
@@ -252,6 +285,7 @@ const struct audit_record *audit_queue_wait(struct audit_queue *queue)
                 queue->writer_waits = true;
                 (void)pthread_cond_wait(&queue->work, &queue->lock);
                 queue->writer_waits = false;
+                gather(queue);
         }
         if (!is_empty(queue) && !queue->abandoned) {
                 queue->in_hand = queue->rings[AUDIT_LANE_GRANTS].n > 0 ? AUDIT_LANE_GRANTS
@@ -259,6 +293,19 @@ const struct audit_record *audit_queue_wait(struct audit_queue *queue)
                 ring = &queue->rings[queue->in_hand];
                 record = ring->records[ring->first];
         }
+        (void)pthread_mutex_unlock(&queue->lock);
+        return record;
+}
+
+const struct audit_record *audit_queue_peek(struct audit_queue *queue, size_t n)
+{
+        const struct audit_record *record = NULL;
+        const struct ring *ring;
+
+        (void)pthread_mutex_lock(&queue->lock);
+        ring = &queue->rings[queue->in_hand];
+        if (n < ring->n && !queue->abandoned)
+                record = ring->records[(ring->first + n) % queue->max_records];
         (void)pthread_mutex_unlock(&queue->lock);
         return record;
 }

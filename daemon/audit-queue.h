@@ -62,7 +62,12 @@ void audit_queue_abandon(struct audit_queue *queue);
 /* Waits for a record, of a grant if there is one. Lent until audit_queue_done(); NULL: end. */
 const struct audit_record *audit_queue_wait(struct audit_queue *queue);
 
-/* What audit_queue_wait() gave is dealt with; `written` or not, it is gone. */
+/* The record that is `n` behind the one that audit_queue_wait() gave, of the same lane, lent as
+ * that is; NULL: there are not so many. */
+const struct audit_record *audit_queue_peek(struct audit_queue *queue, size_t n);
+
+/* What audit_queue_wait() gave is dealt with; `written` or not, it is gone. The one behind it takes
+ * its place, if that was peeked at. */
 void audit_queue_done(struct audit_queue *queue, bool written);
 
 void audit_queue_set_error(struct audit_queue *queue, int error);

@@ -10,8 +10,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -21,14 +22,34 @@
 #define KEY_BYTES    32 /* of one that is made up */
 #define SHA256_BYTES 32
 
+/* To look HMAC up and to set its key costs more than to use it once, so that both are kept. */
+static int init_mac(struct audit_naming *naming)
+{
+        char digest[] = "SHA256";
+        const OSSL_PARAM parameters[] = {
+                OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                OSSL_PARAM_END,
+        };
+        EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+
+        assert(naming->key.size > 0);
+        if (mac)
+                naming->mac = EVP_MAC_CTX_new(mac);
+        EVP_MAC_free(mac);
+        if (!naming->mac || !EVP_MAC_init(naming->mac, (const unsigned char *)naming->key.bytes,
+                                          naming->key.size, parameters))
+                return error_trace(-ENOMEM);
+        return 0;
+}
+
 static int hmac(const struct audit_naming *naming, const void *bytes, size_t size,
                 uint8_t ret[static SHA256_BYTES])
 {
-        unsigned int ret_size;
+        size_t ret_size;
 
-        assert(naming->key.size > 0 && naming->key.size <= INT32_MAX);
-        if (!HMAC(EVP_sha256(), naming->key.bytes, (int)naming->key.size, bytes, size, ret,
-                  &ret_size))
+        if (!EVP_MAC_init(naming->mac, NULL, 0, NULL) ||
+            !EVP_MAC_update(naming->mac, bytes, size) ||
+            !EVP_MAC_final(naming->mac, ret, &ret_size, SHA256_BYTES))
                 return error_trace(-ENOMEM);
         return 0;
 }
@@ -49,7 +70,7 @@ int audit_naming_init(struct audit_naming *naming, const struct audit_config *co
         }
         /* libcrypto reads its configuration at the first use: now, not at the first request. */
         if (r == 0)
-                r = hmac(naming, "", 0, bytes);
+                r = init_mac(naming);
         if (r)
                 audit_naming_deinit(naming);
         return error_trace(r);
@@ -57,6 +78,8 @@ int audit_naming_init(struct audit_naming *naming, const struct audit_config *co
 
 void audit_naming_deinit(struct audit_naming *naming)
 {
+        EVP_MAC_CTX_free(naming->mac);
+        naming->mac = NULL;
         secret_deinit(&naming->key);
 }
 

@@ -43,7 +43,8 @@ enum audit_lane {
 /* How subjects and tokens are named in records. */
 struct audit_naming {
         enum audit_subjects subjects;
-        struct secret key; /* owned */
+        struct secret key;          /* owned */
+        struct evp_mac_ctx_st *mac; /* owned; HMAC-SHA256 under the key */
 };
 
 struct audit_record {

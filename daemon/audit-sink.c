@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A file may be renamed away at any time (logrotate): its name is looked at before each record, and
+ * A file may be renamed away at any time (logrotate): its name is looked at before each write, and
  * if another file is behind it, or none, that one is opened. Where that fails the old one is kept.
  * A record whose first half was written and whose second half was refused (the disk is full) is
  * continued, not begun anew; should we stop before that, whoever opens the file ends the line

@@ -280,6 +280,7 @@ static int run(struct daemon *daemon)
 {
         int r;
 
+        loop_update_time(&daemon->loop);
         while (daemon->phase != PHASE_DONE) {
                 r = loop_turn(&daemon->loop, next_turn_ms(daemon));
                 if (r < 0)
@@ -373,6 +374,7 @@ static int init_identity(struct daemon *daemon)
                 .broker = daemon->broker,
                 .audit = daemon->audit,
                 .monitor = &daemon->monitor,
+                .answers = &daemon->server.answers,
                 .loop = &daemon->loop,
                 .reload = &daemon->reload,
         };

@@ -75,7 +75,7 @@ int loop_turn(struct loop *loop, uint64_t until_ms)
 {
         int timeout_ms, n;
 
-        loop_update_time(loop);
+        /* By the time of the turn before, which is late by what that turn took. */
         if (until_ms > loop->now_ms + SLEEP_MAX_MS)
                 until_ms = loop->now_ms + SLEEP_MAX_MS;
         if (until_ms <= loop->now_ms)

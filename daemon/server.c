@@ -8,8 +8,8 @@
  * was resumed, which happens exactly once, when the broker has replied.
  *
  * A request belongs to libmicrohttpd's connection from begin_request to end_request, a connection
- * of ours from notify's start to its end. Wiping is ours: response bodies are freed by free_body,
- * and bodies of requests with the call.
+ * of ours from notify's start to its end. Wiping is ours: bodies of requests are freed with the
+ * call.
  */
 
 #include "server.h"
@@ -36,10 +36,14 @@
 #define POOL_ANSWER_BYTES ((size_t)1024)
 
 /* A body that says it is larger is not even read to its end. */
-#define BODY_READ_MAX_BYTES (UINT64_C(1024) * 1024)
+#define BODY_READ_MAX_BYTES  (UINT64_C(1024) * 1024)
+#define BODY_READ_MAX_DIGITS 7 /* it has so many */
 
 /* libmicrohttpd's own limit, which stops it accepting, is never met: ours can be changed. */
 #define MHD_CONNECTIONS_MAX 1000000U
+
+/* Requests whose memory is kept for others to come. */
+#define SPARES_MAX 16
 
 enum request_state {
         REQUEST_NEW,
@@ -50,6 +54,7 @@ enum request_state {
 };
 
 struct request {
+        struct request *next_spare; /* while it is one */
         struct server *server;
         struct connection *connection;
         struct MHD_Connection *mhd;
@@ -73,6 +78,36 @@ static struct request *request_of_waiter(struct waiter *waiter)
         return list_entry(waiter, struct request, call.waiter);
 }
 
+/* Requests end as often as they begin, most of them one after the other: the memory of a few is
+ * used again, the last one first. It was wiped at the end. */
+static struct request *take_spare(struct server *server)
+{
+        struct request *request = server->spares;
+
+        if (!request)
+                return calloc(1, sizeof(*request));
+        server->spares = request->next_spare;
+        server->n_spares--;
+        return request;
+}
+
+static void free_request_memory(struct request *request)
+{
+        api_call_deinit(&request->call);
+        free(request);
+}
+
+static void put_spare(struct server *server, struct request *request)
+{
+        if (server->n_spares == SPARES_MAX) {
+                free_request_memory(request);
+                return;
+        }
+        request->next_spare = server->spares;
+        server->spares = request;
+        server->n_spares++;
+}
+
 static void *begin_request(void *data, const char *target, struct MHD_Connection *mhd)
 {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
@@ -80,14 +115,17 @@ static void *begin_request(void *data, const char *target, struct MHD_Connection
         struct server *server = data;
         struct request *request;
 
-        request = calloc(1, sizeof(*request));
+        request = take_spare(server);
         if (!request)
                 return NULL;
         request->server = server;
         request->connection = info->socket_context;
         request->mhd = mhd;
+        request->state = REQUEST_NEW;
+        request->huge = false;
+        request->head = (struct head){};
         if (api_call_init(&request->call, target) < 0) {
-                free(request);
+                put_spare(server, request);
                 return NULL;
         }
         server->n_requests++;
@@ -102,8 +140,8 @@ static void free_request(struct request *request)
 
         server->n_requests--;
         request->connection->request = NULL;
-        api_call_deinit(&request->call);
-        free(request);
+        api_call_end(&request->call);
+        put_spare(server, request);
 }
 
 static void end_request(void *data, struct MHD_Connection *mhd, void **request_data,
@@ -137,8 +175,12 @@ static void notify(void *data, struct MHD_Connection *mhd, void **socket_context
         }
 }
 
+/* `literal` is a string constant. */
+#define IS_FIELD(name, size, literal) \
+        ((size) == sizeof(literal) - 1 && strncasecmp(name, literal, sizeof(literal) - 1) == 0)
+
 static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
+                                   size_t size, const char *value, size_t value_size)
 {
         struct request *request = data;
         struct api_headers *headers = &request->call.headers;
@@ -146,23 +188,24 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         if (!value)
                 return MHD_YES;
         head_take(&request->head, name, value);
-        if (strcasecmp(name, "Host") == 0) {
+        if (IS_FIELD(name, size, "Host")) {
                 headers->host_repeated = headers->host;
                 headers->host = value;
-        } else if (strcasecmp(name, "Accept") == 0) {
+        } else if (IS_FIELD(name, size, "Accept")) {
                 headers->accept = value;
-        } else if (strcasecmp(name, "Authorization") == 0) {
+        } else if (IS_FIELD(name, size, "Authorization")) {
                 headers->authorization = value;
-        } else if (strcasecmp(name, "Content-Length") == 0) {
-                request->huge |= strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
-        } else if (strcasecmp(name, "Content-Type") == 0) {
+        } else if (IS_FIELD(name, size, "Content-Length")) {
+                request->huge |= value_size >= BODY_READ_MAX_DIGITS &&
+                                 strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
+        } else if (IS_FIELD(name, size, "Content-Type")) {
                 headers->content_type = value;
-        } else if (strcasecmp(name, "Metadata") == 0) {
+        } else if (IS_FIELD(name, size, "Metadata")) {
                 headers->metadata = value;
-        } else if (strcasecmp(name, "Origin") == 0 || strcasecmp(name, "Sec-Fetch-Site") == 0) {
+        } else if (IS_FIELD(name, size, "Origin") || IS_FIELD(name, size, "Sec-Fetch-Site")) {
                 headers->of_browser = (struct api_header){name, value};
-        } else if (strcasecmp(name, "X-Forwarded-For") == 0 || strcasecmp(name, "Forwarded") == 0 ||
-                   strcasecmp(name, "Via") == 0) {
+        } else if (IS_FIELD(name, size, "X-Forwarded-For") || IS_FIELD(name, size, "Forwarded") ||
+                   IS_FIELD(name, size, "Via")) {
                 headers->of_forwarder = (struct api_header){name, value};
         } else {
                 request_fields_take(&headers->fields, name, value);
@@ -170,76 +213,29 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         return MHD_YES;
 }
 
-static void free_body(void *data)
-{
-        struct secret *body = data;
-
-        secret_deinit(body);
-        free(body);
-}
-
-/* A response of libmicrohttpd's that owns `bytes`; NULL if memory is out. */
-static struct MHD_Response *response_of_body(struct secret *bytes)
-{
-        struct MHD_Response *response;
-        struct secret *body;
-
-        body = calloc(1, sizeof(*body));
-        if (!body)
-                return NULL;
-        secret_move(body, bytes);
-        response = MHD_create_response_from_buffer_with_free_callback_cls(body->size, body->bytes,
-                                                                          free_body, body);
-        if (!response)
-                free_body(body);
-        return response;
-}
-
-static bool add_headers(struct MHD_Response *out, const struct response *response, bool closing)
-{
-        bool good = true;
-        char seconds[16];
-
-        if (response->content_type)
-                good &= MHD_add_response_header(out, "Content-Type", response->content_type);
-        if (response->no_store) {
-                good &= MHD_add_response_header(out, "Cache-Control", "no-store");
-                good &= MHD_add_response_header(out, "Pragma", "no-cache");
-        }
-        if (response->cache_status[0])
-                good &= MHD_add_response_header(out, "Cache-Status", response->cache_status);
-        if (response->allow)
-                good &= MHD_add_response_header(out, "Allow", response->allow);
-        if (response->authenticate)
-                good &= MHD_add_response_header(out, "WWW-Authenticate", response->authenticate);
-        if (response->authorization.size > 0)
-                good &= MHD_add_response_header(out, "Authorization",
-                                                response->authorization.bytes);
-        if (response->retry_after_s > 0) {
-                (void)snprintf(seconds, sizeof(seconds), "%u", response->retry_after_s);
-                good &= MHD_add_response_header(out, "Retry-After", seconds);
-        }
-        if (closing)
-                good &= MHD_add_response_header(out, "Connection", "close");
-        return good;
-}
-
-/* Queues call.response; MHD_NO, which closes the connection, if memory is out. */
+/* Queues call.response, or the answer that is kept; MHD_NO, which closes the connection, if memory
+ * is out. */
 static enum MHD_Result queue(struct request *request)
 {
         struct server *server = request->server;
-        struct response *response = &request->call.response;
+        struct api_call *call = &request->call;
         struct MHD_Response *out;
         enum MHD_Result queued;
 
-        out = response_of_body(&response->body);
+        connection_answer(&server->connections, request->connection, server->loop->now_ms);
+        if (call->answer && call->answer->response)
+                return MHD_queue_response(request->mhd, call->answer->status,
+                                          call->answer->response);
+
+        out = hot_answers_dress(&call->response, server->closing);
         if (!out)
                 return MHD_NO;
-        connection_answer(&server->connections, request->connection, server->loop->now_ms);
-        queued = add_headers(out, response, server->closing)
-                         ? MHD_queue_response(request->mhd, response->status, out)
-                         : MHD_NO;
-        MHD_destroy_response(out);
+        queued = MHD_queue_response(request->mhd, call->response.status, out);
+        if (call->answer)
+                hot_answers_keep(&server->answers, call->answer, call->response.status, out,
+                                 server->loop->now_ms);
+        else
+                MHD_destroy_response(out);
         return queued;
 }
 
@@ -249,7 +245,7 @@ static void take_headers(struct request *request, const char *method)
         struct api_call *call = &request->call;
         size_t used;
 
-        MHD_get_connection_values(request->mhd, MHD_HEADER_KIND, take_header, request);
+        MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
         info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
         if (!info)
                 return;
@@ -357,6 +353,7 @@ int server_init(struct server *server, struct loop *loop, struct api *api,
         int r;
 
         *server = (struct server){.loop = loop, .api = api, .finder = finder};
+        hot_answers_init(&server->answers);
         r = connections_init(&server->connections, max_connections, header_timeout_ms,
                              idle_timeout_ms);
         if (r)
@@ -389,6 +386,9 @@ void server_deinit(struct server *server)
         loop_remove(server->loop, &server->source);
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
+        hot_answers_deinit(&server->answers);
+        while (server->spares)
+                free_request_memory(take_spare(server));
         connections_deinit(&server->connections);
 }
 
@@ -469,16 +469,20 @@ void server_close_connections(struct server *server)
 void server_tick(struct server *server)
 {
         connections_tick(&server->connections, server->loop->now_ms);
+        hot_answers_tick(&server->answers, server->loop->now_ms);
         MHD_run(server->mhd);
 }
 
 uint64_t server_next_tick_ms(struct server *server)
 {
         const uint64_t connections_ms = connections_next_tick_ms(&server->connections);
+        const uint64_t answers_ms = hot_answers_next_tick_ms(&server->answers);
         MHD_UNSIGNED_LONG_LONG timeout_ms;
         uint64_t mhd_ms = LOOP_NEVER;
 
         if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
                 mhd_ms = server->loop->now_ms + timeout_ms;
-        return mhd_ms < connections_ms ? mhd_ms : connections_ms;
+        if (connections_ms < mhd_ms)
+                mhd_ms = connections_ms;
+        return mhd_ms < answers_ms ? mhd_ms : answers_ms;
 }

@@ -10,12 +10,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hot-answers.h"
 #include "api.h"
 #include "connection.h"
 #include "loop.h"
 #include "peer.h"
 
 struct MHD_Daemon;
+struct request;
 
 struct server {
         struct loop *loop;          /* borrowed */
@@ -24,6 +26,9 @@ struct server {
         struct MHD_Daemon *mhd;
         struct loop_source source; /* libmicrohttpd's epoll descriptor */
         struct connections connections;
+        struct hot_answers answers; /* those that are asked for again and again */
+        struct request *spares;     /* whose memory is used again */
+        size_t n_spares;
         struct connection *arriving; /* while libmicrohttpd takes it over */
         size_t n_requests;           /* begun, and not yet answered to the last byte */
         bool closing;                /* answers close their connections */

@@ -420,6 +420,8 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         switch (answer.class) {
         case ANSWER_TOKEN:
                 note_health(broker, flight, now_ms);
+                if (text_equal(token_scope(answer.token), grant_of_key(flight->key).scope))
+                        token_forget_scope(&answer.token);
                 take_token(broker, flight, answer.token, now_ms);
                 token_unref(answer.token);
                 broker_end_flight(broker, flight, true, now_ms);

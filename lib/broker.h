@@ -253,7 +253,7 @@ struct listed {
         enum subject_kind subject_kind;
         struct text subject;
         struct text scope;   /* asked for */
-        struct text granted; /* empty: the issuer did not say */
+        struct text granted; /* empty: the issuer did not say, or granted what was asked */
         enum freshness freshness;
         uint64_t age_ms;
         uint64_t left_ms;

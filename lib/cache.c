@@ -32,7 +32,8 @@ static struct cache_entry *entry_of(struct list *link)
 
 static uint64_t memory_for(size_t key_size, const struct token *token)
 {
-        return sizeof(struct cache_entry) + key_size + token_memory(token) + ENTRY_OVERHEAD_BYTES;
+        return offsetof(struct cache_entry, key_bytes) + key_size + token_memory(token) +
+               ENTRY_OVERHEAD_BYTES;
 }
 
 int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes)
@@ -225,18 +226,20 @@ static int insert(struct cache *cache, struct grant_key key, struct token *token
 {
         struct cache_entry **bucket, *entry;
 
-        entry = malloc(sizeof(*entry) + key.size);
+        entry = malloc(offsetof(struct cache_entry, key_bytes) + key.size);
         if (!entry)
                 return error_trace(-ENOMEM);
         make_room(cache, 1, memory_for(key.size, token), NULL);
 
         bucket = &cache->buckets[key.hash & cache->mask];
-        *entry = (struct cache_entry){
-                .next = *bucket,
-                .token = token_ref(token),
-                .hash = key.hash,
-                .key_size = (uint16_t)key.size,
-        };
+        /* Field by field, since the whole structure would be longer than this one may be. */
+        entry->next = *bucket;
+        entry->link = (struct list){};
+        entry->token = token_ref(token);
+        entry->hash = key.hash;
+        entry->timer = (struct timer){};
+        entry->key_size = (uint16_t)key.size;
+        entry->visited = entry->used = entry->rejected = false;
         memcpy(entry->key_bytes, key.bytes, key.size);
         *bucket = entry;
         list_push_front(&cache->queue, &entry->link);

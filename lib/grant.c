@@ -128,7 +128,7 @@ enum audience grant_audience(enum subject_kind kind)
 static bool is_unreserved(char c)
 {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-               (c != '\0' && strchr("-._~", c));
+               c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 /* Percent-encodes all but RFC 3986's unreserved characters. */

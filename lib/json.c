@@ -44,14 +44,16 @@ static size_t count_members(struct text text)
                 const char c = text.bytes[i];
 
                 if (in_string) {
-                        if ((unsigned char)c < 0x20 ||
-                            (text.size - i >= sizeof(nul) - 1 &&
-                             memcmp(text.bytes + i, nul, sizeof(nul) - 1) == 0))
-                                return SIZE_MAX;
-                        if (c == '\\')
-                                i++;
-                        else if (c == '"')
+                        if (c == '"')
                                 in_string = false;
+                        else if ((unsigned char)c < 0x20)
+                                return SIZE_MAX;
+                        else if (c == '\\') {
+                                if (text.size - i >= sizeof(nul) - 1 &&
+                                    memcmp(text.bytes + i, nul, sizeof(nul) - 1) == 0)
+                                        return SIZE_MAX;
+                                i++;
+                        }
                         continue;
                 }
                 if (c == '"') {
@@ -84,19 +86,19 @@ int json_parse_object(json_object **ret, struct text text)
         json_object *object;
         bool whole;
 
-        if (text.size == 0 || text.size > INT32_MAX)
+        if (text.size == 0 || text.size > INT32_MAX || !text_is_utf8(text))
                 return JSON_E_INVALID;
         tokener = json_tokener_new_ex(JSON_DEPTH_MAX);
         if (!tokener)
                 return error_trace(-ENOMEM);
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT); /* UTF-8 is looked at before */
 
         object = json_tokener_parse_ex(tokener, text.bytes, (int)text.size);
         error = json_tokener_get_error(tokener);
         whole = json_tokener_get_parse_end(tokener) == text.size;
         free_tokener(tokener);
         if (error != json_tokener_success || !whole ||
-            !json_object_is_type(object, json_type_object) || !text_is_utf8(text) ||
+            !json_object_is_type(object, json_type_object) ||
             count_members(text) != (size_t)json_object_object_length(object)) {
                 json_release(object);
                 return JSON_E_INVALID;

@@ -35,6 +35,8 @@ static const char *const stems[] = {
 
 static bool begins_like_one(const char *name)
 {
+        if (*name != 'X' && *name != 'x')
+                return false; /* as most fields */
         for (size_t i = 0; i < sizeof(stems) / sizeof(stems[0]); i++)
                 if (strncasecmp(name, stems[i], strlen(stems[i])) == 0)
                         return true;

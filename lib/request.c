@@ -90,6 +90,7 @@ static const struct {
 /* The parameters of one form, decoded. */
 struct form {
         enum request_source source;
+        bool encoded; /* something in it is, perhaps */
         struct request_keys *keys;
         bool token_in_query; /* somebody's token is where tokens never are */
         bool names_subject;  /* a parameter begins with subject_, whether we know it or not */
@@ -135,10 +136,17 @@ void request_deinit(struct token_request *request)
         *request = (struct token_request){};
 }
 
+static bool is_encoded(const char *bytes, size_t size)
+{
+        return size > 0 && (memchr(bytes, '%', size) || memchr(bytes, '+', size));
+}
+
+/* Most names differ in what they begin with. */
 static enum parameter parameter_of(struct text name)
 {
-        for (int i = 0; i < _PARAMETER_N; i++)
-                if (text_equal(name, TEXT(parameter_names[i])))
+        for (int i = 0; name.size > 0 && i < _PARAMETER_N; i++)
+                if (parameter_names[i][0] == name.bytes[0] &&
+                    text_equal(name, TEXT(parameter_names[i])))
                         return i;
         return _PARAMETER_N;
 }
@@ -219,15 +227,17 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
         char *const value_begin = pair + name_size + (equals ? 1 : 0);
         const size_t value_size = size - (size_t)(value_begin - pair);
         enum parameter parameter;
-        struct text name, value;
-        int r;
+        struct text name = {pair, name_size}, value = {value_begin, value_size};
+        int r = 0;
 
-        r = form_decode(pair, name_size, &name);
+        if (form->encoded)
+                r = form_decode(pair, name_size, &name);
         if (r)
                 return r;
         parameter = parameter_of(name);
         note_name(form, parameter, name);
-        r = form_decode(value_begin, value_size, &value);
+        if (form->encoded)
+                r = form_decode(value_begin, value_size, &value);
         if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
                 request_add_key(form->keys, value);
         if (is_secret(parameter, form->source))
@@ -240,18 +250,20 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
 /* Goes on to the end whatever it finds, since a secret may be there. */
 static int form_parse(struct form *form, char *bytes, size_t size)
 {
-        size_t begin = 0;
+        char *const end = bytes + size;
         int r, first = 0;
 
-        for (size_t i = 0; i <= size; i++) {
-                if (i < size && bytes[i] != '&')
-                        continue;
-                if (i > begin) {
-                        r = form_take_pair(form, bytes + begin, i - begin);
+        form->encoded = is_encoded(bytes, size);
+        while (bytes < end) {
+                char *separator = memchr(bytes, '&', (size_t)(end - bytes));
+                char *const pair_end = separator ? separator : end;
+
+                if (pair_end > bytes) {
+                        r = form_take_pair(form, bytes, (size_t)(pair_end - bytes));
                         if (r && !first)
                                 first = r;
                 }
-                begin = i + 1;
+                bytes = pair_end + 1;
         }
         return form->token_in_query ? REASON_SUBJECT_TOKEN_IN_QUERY : first;
 }

@@ -13,7 +13,22 @@
 
 static bool is_scope_character(char c)
 {
-        return c == 0x21 || (c >= 0x23 && c <= 0x5b) || (c >= 0x5d && c <= 0x7e);
+        return c > 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* All of it is looked at whatever is found, in bytes alone: so the compiler looks at many at once.
+ */
+static bool is_value(const char *bytes, size_t size)
+{
+        uint8_t bad = 0;
+
+        for (size_t i = 0; i < size; i++) {
+                const uint8_t c = (uint8_t)bytes[i], above_space = (uint8_t)(c - 0x21);
+
+                bad |= (uint8_t)(above_space > 0x7e - 0x21) | (uint8_t)(c == '"') |
+                       (uint8_t)(c == '\\');
+        }
+        return !bad;
 }
 
 static int compare_values(const void *a, const void *b)
@@ -54,8 +69,13 @@ struct text scope_next(struct text scope, size_t *at)
 
         for (begin = *at; begin < scope.size && scope.bytes[begin] == ' '; begin++)
                 ;
-        for (end = begin; end < scope.size && scope.bytes[end] != ' '; end++)
-                ;
+        end = scope.size;
+        if (begin < end) {
+                const char *space = memchr(scope.bytes + begin, ' ', end - begin);
+
+                if (space)
+                        end = (size_t)(space - scope.bytes);
+        }
         *at = end;
         return (struct text){scope.bytes + begin, end - begin};
 }
@@ -84,14 +104,12 @@ bool scope_includes(struct text whole, struct text part)
         return true;
 }
 
-int scope_canonicalise(char *scope, size_t *size)
+static int canonicalise_values(char *scope, size_t *size)
 {
         struct text values[REQUEST_SCOPE_MAX_VALUES];
         char sorted[REQUEST_SCOPE_MAX_BYTES];
         size_t n, out = 0;
 
-        if (*size > REQUEST_SCOPE_MAX_BYTES)
-                return REASON_BAD_SCOPE;
         n = split(values, scope, *size);
         if (n == 0)
                 return REASON_BAD_SCOPE;
@@ -110,4 +128,13 @@ int scope_canonicalise(char *scope, size_t *size)
         memcpy(scope, sorted, out);
         *size = out;
         return 0;
+}
+
+int scope_canonicalise(char *scope, size_t *size)
+{
+        if (*size == 0 || *size > REQUEST_SCOPE_MAX_BYTES)
+                return REASON_BAD_SCOPE;
+        if (!memchr(scope, ' ', *size))
+                return is_value(scope, *size) ? 0 : REASON_BAD_SCOPE;
+        return canonicalise_values(scope, size);
 }

@@ -48,13 +48,29 @@ static size_t utf8_sequence(const uint8_t *in, size_t left)
         return size;
 }
 
+/* Bytes of ASCII at the beginning, by the eight, as far as it goes. */
+static size_t ascii_size(const uint8_t *in, size_t left)
+{
+        size_t size = 0;
+        uint64_t eight;
+
+        for (; left - size >= sizeof(eight); size += sizeof(eight)) {
+                memcpy(&eight, in + size, sizeof(eight));
+                if (eight & UINT64_C(0x8080808080808080))
+                        break;
+        }
+        return size;
+}
+
 bool text_is_utf8(struct text text)
 {
         const uint8_t *in = (const uint8_t *)text.bytes;
         size_t size;
 
         for (size_t left = text.size; left > 0; left -= size, in += size) {
-                size = utf8_sequence(in, left);
+                size = ascii_size(in, left);
+                if (size == 0)
+                        size = utf8_sequence(in, left);
                 if (size == 0)
                         return false;
         }

@@ -12,17 +12,19 @@
 int token_new(struct token **ret, struct text value, struct text scope, uint64_t sent_at_ms,
               uint64_t lifetime_ms)
 {
+        static uint64_t last_serial;
         struct token *token;
 
-        assert(value.size > 0 && value.size <= UINT32_MAX && scope.size <= UINT32_MAX);
+        assert(value.size > 0 && value.size <= UINT32_MAX && scope.size <= UINT16_MAX);
 
-        token = malloc(sizeof(*token) + value.size + scope.size);
+        token = malloc(offsetof(struct token, bytes) + value.size + scope.size);
         if (!token)
                 return error_trace(-ENOMEM);
         *token = (struct token){
+                .serial = ++last_serial,
                 .refs = 1,
                 .value_size = (uint32_t)value.size,
-                .scope_size = (uint32_t)scope.size,
+                .scope_size = (uint16_t)scope.size,
                 .sent_at_ms = sent_at_ms,
                 .refresh_at_ms = sent_at_ms + lifetime_ms,
                 .expires_at_ms = sent_at_ms + lifetime_ms,
@@ -32,6 +34,19 @@ int token_new(struct token **ret, struct text value, struct text scope, uint64_t
                 memcpy(token->bytes + value.size, scope.bytes, scope.size);
         *ret = token;
         return 0;
+}
+
+void token_forget_scope(struct token **token)
+{
+        const struct token *old = *token;
+        struct token *shorter;
+
+        assert(old->refs == 1);
+        if (token_new(&shorter, token_value(old), (struct text){}, old->sent_at_ms,
+                      old->expires_at_ms - old->sent_at_ms))
+                return;
+        token_unref(*token);
+        *token = shorter;
 }
 
 struct token *token_ref(struct token *token)

@@ -13,22 +13,28 @@
 #include "text.h"
 
 struct token {
-        unsigned int refs;
-        uint32_t value_size;
-        uint32_t scope_size;
+        uint64_t serial;        /* of this process; no other token has or had it; never 0 */
         uint64_t sent_at_ms;    /* when the request for it was sent */
         uint64_t refresh_at_ms; /* when a new one is due; its end until somebody sets it */
         uint64_t expires_at_ms; /* its life is counted from sent_at_ms */
-        bool exceeds;           /* more scope was granted than was asked for */
-        bool capped;            /* it ends with what it was exchanged for: no other lives longer */
-        uint32_t n_purges;      /* that were asked for before it was sent for; may wrap */
         uint64_t label;         /* a keyed fingerprint for the audit record; 0: not computed yet */
-        char bytes[];           /* value, scope */
+        unsigned int refs;
+        uint32_t value_size;
+        uint32_t n_purges; /* that were asked for before it was sent for; may wrap */
+        uint16_t scope_size;
+        bool exceeds; /* more scope was granted than was asked for */
+        bool capped;  /* it ends with what it was exchanged for: no other lives longer */
+        char bytes[]; /* value, scope */
 };
 
 /* Copies both texts. 0 or -ENOMEM; *ret is one reference. */
 int token_new(struct token **ret, struct text value, struct text scope, uint64_t sent_at_ms,
               uint64_t lifetime_ms);
+
+/* What was asked for was granted, word for word: forgets the scope of a token that nobody else
+ * holds yet, which is then as if the issuer had not said; hundreds of thousands of tokens have the
+ * same. Where memory is out it is kept. */
+void token_forget_scope(struct token **token);
 
 struct token *token_ref(struct token *token);
 void token_unref(struct token *token); /* takes NULL */
@@ -38,7 +44,8 @@ static inline struct text token_value(const struct token *token)
         return (struct text){token->bytes, token->value_size};
 }
 
-/* What was granted, as the issuer spells it; empty where it did not say. */
+/* What was granted, as the issuer spells it; empty where it did not say, or granted what was asked.
+ */
 static inline struct text token_scope(const struct token *token)
 {
         return (struct text){token->bytes + token->value_size, token->scope_size};
@@ -46,5 +53,5 @@ static inline struct text token_scope(const struct token *token)
 
 static inline size_t token_memory(const struct token *token)
 {
-        return sizeof(*token) + token->value_size + token->scope_size;
+        return offsetof(struct token, bytes) + token->value_size + token->scope_size;
 }

@@ -423,6 +423,25 @@ static void a_line_that_was_cut_is_whole_in_the_next_file(void **state)
         assert_true(stop());
 }
 
+static void of_lines_written_at_once_only_what_was_cut_is_in_the_next_file(void **state)
+{
+        size_t whole;
+
+        (void)state;
+        start_with_file();
+        limit_file_size(1000);
+        push_grants(0, 20);
+        wait_until(look()->error == EFBIG);
+        whole = count_lines(config.file);
+        assert_in_range(whole, 2, 18);
+        wait_until(look()->written == whole);
+        assert_int_equal(rename(config.file, folder_path("audit.1")), 0);
+        limit_file_size(RLIM_INFINITY);
+        wait_until(look()->written == 20);
+        expect_lines(config.file, (unsigned int)whole, 20);
+        assert_true(stop());
+}
+
 static void stderr_to(int fd)
 {
         assert_true(dup2(fd, STDERR_FILENO) >= 0);
@@ -604,6 +623,7 @@ int main(void)
                 TEST(half_a_line_of_somebody_before_us_is_ended),
                 TEST(a_full_disk_cuts_no_line),
                 TEST(a_line_that_was_cut_is_whole_in_the_next_file),
+                TEST(of_lines_written_at_once_only_what_was_cut_is_in_the_next_file),
                 TEST(a_pipe_nobody_reads_does_not_hold_up_the_end),
                 TEST(a_pipe_that_is_read_gets_everything),
                 TEST(a_pipe_whose_reader_went_kills_nobody),

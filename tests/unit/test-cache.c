@@ -151,7 +151,7 @@ static void every_byte_of_key_and_token_is_counted(void **state)
                 grant.subject.size = size;
                 key = grant_key_make(buffer, hash_key, &grant);
                 assert_int_equal(cache_store(&cache, key, token), 0);
-                least = sizeof(struct cache_entry) + key.size + token_memory(token) +
+                least = offsetof(struct cache_entry, key_bytes) + key.size + token_memory(token) +
                         sizeof(struct cache_entry *) + sizeof(struct timerheap_slot);
                 assert_in_range(cache.memory_bytes - before, least, least + 64);
                 assert_true(before == 0 || cache.memory_bytes - before == before + 23);
@@ -359,7 +359,7 @@ static void the_cap_on_entries_is_reached_and_never_passed(void **state)
 static void the_cap_on_bytes_is_reached_and_never_passed(void **state)
 {
         enum { N = 5 };
-        const uint64_t each = entry_cost() + sizeof(struct token) + strlen("value") + 5;
+        const uint64_t each = entry_cost() + offsetof(struct token, bytes) + strlen("value") + 5;
 
         (void)state;
         for (int slack = -1; slack <= 1; slack++) {
@@ -381,7 +381,7 @@ static void the_cap_on_bytes_is_reached_and_never_passed(void **state)
 
 static void a_token_larger_than_the_whole_cache_is_refused_and_changes_nothing(void **state)
 {
-        const uint64_t cost = entry_cost() + sizeof(struct token) + 5;
+        const uint64_t cost = entry_cost() + offsetof(struct token, bytes) + 5;
         char value[1001] = "";
         struct cache cache;
 
@@ -405,7 +405,7 @@ static void a_token_larger_than_the_whole_cache_is_refused_and_changes_nothing(v
 
 static void a_replacement_that_fits_to_the_byte_evicts_nobody(void **state)
 {
-        const uint64_t cost = entry_cost() + sizeof(struct token) + 5 + 5;
+        const uint64_t cost = entry_cost() + offsetof(struct token, bytes) + 5 + 5;
         struct cache cache;
 
         (void)state;
@@ -423,7 +423,7 @@ static void a_replacement_that_fits_to_the_byte_evicts_nobody(void **state)
 /* Others make room for a token that replaces a smaller one, wherever the hand stands. */
 static void a_larger_replacement_is_never_its_own_victim(void **state)
 {
-        const uint64_t cost = entry_cost() + sizeof(struct token) + 5;
+        const uint64_t cost = entry_cost() + offsetof(struct token, bytes) + 5;
         char value[301] = "";
 
         (void)state;
@@ -642,7 +642,7 @@ static void the_hand_looks_at_a_bounded_number_of_entries(void **state)
 static void the_hand_steps_over_a_replacement_at_its_bound_too(void **state)
 {
         enum { FIRST = 10, N = 90, AT = FIRST + CACHE_HAND_MAX };
-        const uint64_t cost = entry_cost() + sizeof(struct token) + 1 + 5;
+        const uint64_t cost = entry_cost() + offsetof(struct token, bytes) + 1 + 5;
         struct cache cache;
 
         (void)state;
@@ -842,8 +842,8 @@ static void random_step(struct cache *cache, struct model *model, uint64_t cost,
         case 2:
                 memset(value, 'v', size);
                 assert_int_equal(store_due(cache, number, value, refresh_at_ms, expires_at_ms), 0);
-                model_store(model, number, cost + sizeof(struct token) + size + 5, refresh_at_ms,
-                            expires_at_ms);
+                model_store(model, number, cost + offsetof(struct token, bytes) + size + 5,
+                            refresh_at_ms, expires_at_ms);
                 assert_true(model_find(model, number) >= 0);
                 break;
         case 3:
