@@ -257,7 +257,7 @@ static int call_uncancelled(struct egain_token_broker *broker,
                 r = run(&call, request);
         else
                 r = fail(&call, EGAIN_TOKEN_E_INVALID, "An argument is NULL that must not be.");
-        if (r == EGAIN_TOKEN_OK)
+        if (ret)
                 *ret = call.token;
         if (failure)
                 handle_write_struct(failure, &call.failure, sizeof(call.failure));

@@ -197,7 +197,7 @@ bool members_read(const char *bytes, size_t size, struct member *members, size_t
 static char decode(const char **at)
 {
         const char c = *(*at)++;
-        int code = 0;
+        unsigned int code = 0;
 
         if (c != '\\')
                 return c;
@@ -207,8 +207,8 @@ static char decode(const char **at)
         case '/': return '/';
         case 'u':
                 for (int i = 0; i < 4; i++)
-                        code = code << 4 | hex_digit(*(*at)++);
-                return code <= '~' ? (char)code : '\0';
+                        code = code << 4 | (unsigned int)hex_digit(*(*at)++);
+                return (char)(code <= '~' ? code : '\0');
         default: return '\0';
         }
 }

@@ -130,10 +130,10 @@ static bool is_over(void)
 
 static void *run(void *data)
 {
-        unsigned int seed = (unsigned int)(uintptr_t)data;
+        unsigned int *seed = data;
 
         while (!is_over()) {
-                call_once(&seed);
+                call_once(seed);
                 storm.calls++;
         }
         return NULL;
@@ -237,28 +237,36 @@ static void report(unsigned int bad_children)
                      counters.retried, counters.evicted);
 }
 
+static unsigned int number(const char *text)
+{
+        return (unsigned int)strtoul(text, NULL, 10);
+}
+
 int main(int argc, char **argv)
 {
         struct egain_token_options options = EGAIN_TOKEN_OPTIONS_INIT;
+        unsigned int seeds[THREADS_MAX], n, bad;
         pthread_t threads[THREADS_MAX];
-        unsigned int n, bad;
 
-        if (argc != 8 || (n = (unsigned int)atoi(argv[2])) > THREADS_MAX)
+        if (argc != 8 || number(argv[2]) > THREADS_MAX)
                 return 64;
         options.socket_path = storm.path = argv[1];
         options.timeout_ms = 120000;
         options.patience_ms = 60000;
-        options.keep_ms = (uint32_t)atoi(argv[6]);
-        storm.calls_wanted = strtoull(argv[3], NULL, 10);
-        storm.seconds = strtoull(argv[4], NULL, 10);
-        storm.subjects = (unsigned int)atoi(argv[5]);
-        storm.forks = (unsigned int)atoi(argv[7]);
+        options.keep_ms = number(argv[6]);
+        n = number(argv[2]);
+        storm.calls_wanted = number(argv[3]);
+        storm.seconds = number(argv[4]);
+        storm.subjects = number(argv[5]);
+        storm.forks = number(argv[7]);
         storm.begun_s = now_s();
         if (egain_token_broker_new(&storm.broker, &options) != EGAIN_TOKEN_OK)
                 return 70;
-        for (uintptr_t i = 0; i < n; i++)
-                if (pthread_create(&threads[i], NULL, run, (void *)(i + 1)) != 0)
+        for (unsigned int i = 0; i < n; i++) {
+                seeds[i] = i + 1;
+                if (pthread_create(&threads[i], NULL, run, &seeds[i]) != 0)
                         return 71;
+        }
         bad = watch();
         for (unsigned int i = 0; i < n; i++)
                 (void)pthread_join(threads[i], NULL);
