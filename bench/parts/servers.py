@@ -170,11 +170,10 @@ class Broker(Server):
 
     name = "egain-tokend"
 
-    def __init__(self, issuer, extra="", preload=None, prefix=()):
+    def __init__(self, issuer, extra=""):
         super().__init__()
-        self.issuer, self.extra, self.prefix = issuer, extra, prefix
-        if preload:
-            self.environment["LD_PRELOAD"] = str(preload)
+        self.issuer, self.extra = issuer, extra
+        self.prefix = ()  # of its command, such as a profiler
 
     def command(self):
         secret = self.folder / "portal.secret"
