@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 import expect
-from harness import PORTAL, ROOT, TOKEND, environment, scratch_directory
+from harness import BUILD, PORTAL, ROOT, TOKEND, environment, scratch_directory
 from recipes import addressed, blocks, build, run
 
 SUBJECTS = ("pa", "anna smith", "a&subject_userid=b", "50%41+x", "Zoë \"q\" 'r' \\ $HOME")
@@ -227,10 +227,12 @@ def test_node_calls_an_api_again(daemon, issuer, subject):
 
 
 class TestShell:
-    def test_calling_an_api(self, daemon, issuer, tmp_path):
-        """The issuer stands in for the API: what is sent there is looked at."""
+    @pytest.mark.parametrize("heading, number", [("egain-token", 0), ("The bare token", 1)])
+    def test_calling_an_api(self, daemon, issuer, tmp_path, heading, number):
+        """What the API would be sent is looked at."""
         script = tmp_path / "call"
-        script.write_text(addressed(blocks("shell.md", "sh", "The bare token")[1], daemon))
+        text = blocks("shell.md", "sh", heading)[number]
+        script.write_text(text if heading == "egain-token" else addressed(text, daemon))
         seen = tmp_path / "seen"
         curl = tmp_path / "curl"
         # The second curl shows what it was given in place of sending it.
@@ -239,7 +241,8 @@ class TestShell:
             f'printf "%s\\n" "$*" >{seen}; cat >>{seen}\n'
         )
         curl.chmod(0o755)
-        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}")
+        path = f"{tmp_path}:{BUILD / 'client'}:{os.environ['PATH']}"
+        env = environment(PATH=path, EGAIN_TOKEN_SOCKET=daemon.unix)
         answer = run(["/bin/sh", script, "https://api.example/x", "anna smith"], env=env)
         assert answer.returncode == 0, answer
         arguments, header = seen.read_text().rstrip("\n").split("\n")
@@ -247,7 +250,8 @@ class TestShell:
         expect.claims(header.removeprefix("Authorization: Bearer "), "anna smith")
         issuer.behave(error="invalid_grant")
         seen.unlink()
-        answer = run(["/bin/sh", script, "https://api.example/x", "unknown in the shell"], env=env)
+        unknown = f"unknown by {heading}"
+        answer = run(["/bin/sh", script, "https://api.example/x", unknown], env=env)
         assert answer.returncode != 0 and not seen.exists(), answer
 
     def test_as_egain_documents_it(self, daemon):
