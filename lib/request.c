@@ -46,28 +46,34 @@ enum parameter {
         _PARAMETER_N,
 };
 
-static const char *const parameter_names[_PARAMETER_N] = {
-        [PARAMETER_GRANT_TYPE] = "grant_type",
-        [PARAMETER_SUBJECT_USERNAME] = "subject_username",
-        [PARAMETER_SUBJECT_USERID] = "subject_userid",
-        [PARAMETER_SUBJECT_EMAIL] = "subject_email",
-        [PARAMETER_SCOPE] = "scope",
-        [PARAMETER_CLIENT_ID] = "client_id",
-        [PARAMETER_CLIENT_SECRET] = "client_secret",
-        [PARAMETER_MIN_TTL] = "min_ttl",
-        [PARAMETER_REJECTED_TOKEN_SHA256] = "rejected_token_sha256",
-        [PARAMETER_LIMIT] = "limit",
-        [PARAMETER_AFTER] = "after",
-        [PARAMETER_PASSWORD] = "password",
-        [PARAMETER_USERNAME] = "username",
-        [PARAMETER_SUBJECT_TOKEN] = "subject_token",
-        [PARAMETER_SUBJECT_TOKEN_TYPE] = "subject_token_type",
-        [PARAMETER_REGISTRATION_ID] = "registration_id",
-        [PARAMETER_REQUESTED_TOKEN_TYPE] = "requested_token_type",
-        [PARAMETER_ACTOR_TOKEN] = "actor_token",
-        [PARAMETER_ACTOR_TOKEN_TYPE] = "actor_token_type",
-        [PARAMETER_RESOURCE] = "resource",
-        [PARAMETER_AUDIENCE] = "audience",
+/* With its size, since every name of a request is held against them. */
+#define NAME(string)                         \
+        {                                    \
+                (string), sizeof(string) - 1 \
+        }
+
+static const struct text parameter_names[_PARAMETER_N] = {
+        [PARAMETER_GRANT_TYPE] = NAME("grant_type"),
+        [PARAMETER_SUBJECT_USERNAME] = NAME("subject_username"),
+        [PARAMETER_SUBJECT_USERID] = NAME("subject_userid"),
+        [PARAMETER_SUBJECT_EMAIL] = NAME("subject_email"),
+        [PARAMETER_SCOPE] = NAME("scope"),
+        [PARAMETER_CLIENT_ID] = NAME("client_id"),
+        [PARAMETER_CLIENT_SECRET] = NAME("client_secret"),
+        [PARAMETER_MIN_TTL] = NAME("min_ttl"),
+        [PARAMETER_REJECTED_TOKEN_SHA256] = NAME("rejected_token_sha256"),
+        [PARAMETER_LIMIT] = NAME("limit"),
+        [PARAMETER_AFTER] = NAME("after"),
+        [PARAMETER_PASSWORD] = NAME("password"),
+        [PARAMETER_USERNAME] = NAME("username"),
+        [PARAMETER_SUBJECT_TOKEN] = NAME("subject_token"),
+        [PARAMETER_SUBJECT_TOKEN_TYPE] = NAME("subject_token_type"),
+        [PARAMETER_REGISTRATION_ID] = NAME("registration_id"),
+        [PARAMETER_REQUESTED_TOKEN_TYPE] = NAME("requested_token_type"),
+        [PARAMETER_ACTOR_TOKEN] = NAME("actor_token"),
+        [PARAMETER_ACTOR_TOKEN_TYPE] = NAME("actor_token_type"),
+        [PARAMETER_RESOURCE] = NAME("resource"),
+        [PARAMETER_AUDIENCE] = NAME("audience"),
 };
 
 #define PASSWORD           "password"
@@ -116,7 +122,8 @@ size_t subject_kind_max_bytes(enum subject_kind kind)
 
 const char *subject_kind_parameter(enum subject_kind kind)
 {
-        return subject_kind_names(kind) ? parameter_names[subject_kinds[kind].parameter] : NULL;
+        return subject_kind_names(kind) ? parameter_names[subject_kinds[kind].parameter].bytes
+                                        : NULL;
 }
 
 const char *subject_kind_grant_type(enum subject_kind kind)
@@ -141,12 +148,10 @@ static bool is_encoded(const char *bytes, size_t size)
         return size > 0 && (memchr(bytes, '%', size) || memchr(bytes, '+', size));
 }
 
-/* Most names differ in what they begin with. */
 static enum parameter parameter_of(struct text name)
 {
-        for (int i = 0; name.size > 0 && i < _PARAMETER_N; i++)
-                if (parameter_names[i][0] == name.bytes[0] &&
-                    text_equal(name, TEXT(parameter_names[i])))
+        for (int i = 0; i < _PARAMETER_N; i++)
+                if (text_equal(name, parameter_names[i]))
                         return i;
         return _PARAMETER_N;
 }
