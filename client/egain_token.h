@@ -101,7 +101,7 @@ enum egain_token_kind {
         EGAIN_TOKEN_USERNAME = 1, /* a user, by name */
         EGAIN_TOKEN_USERID = 2,
         EGAIN_TOKEN_EMAIL = 3,       /* a customer */
-        EGAIN_TOKEN_APPLICATION = 4, /* nobody but the client application itself */
+        EGAIN_TOKEN_APPLICATION = 4, /* the client application itself, or an anonymous customer */
         EGAIN_TOKEN_EXCHANGE = 5,    /* whom another issuer's token is for (RFC 8693) */
 };
 

@@ -28,6 +28,7 @@ from harness import (
     environment,
     scratch_directory,
 )
+from test_grants import subject_token
 from test_inherit import UNIT, listening_unix
 from test_warm_restart import NAME, Manager
 from test_warm_restart import Managed as Restarted
@@ -544,6 +545,41 @@ class TestGrants:
                 return ours.get(kind="exchange", subject_token=token, registration="r")["token"]
 
             assert [exchange(token) for token in "abab"] == ["token-0", "token-1"] * 2
+
+
+class TestGrantsOfTheDaemon:
+    def test_application(self, daemon, issuer, library):
+        ours = library(daemon.unix, keep=60000)
+        answers = [ours.get(kind="application", client="portal") for _ in range(3)]
+        assert {answer["result"] for answer in answers} == {0}
+        expect.claims(answers[0]["token"], PORTAL.client_id, "application")
+        assert ours.counters()["kept"] == 2 and issuer.requests() == 1
+
+    def test_exchange(self, daemon, issuer, library):
+        ours = library(daemon.unix, keep=60000)
+
+        def exchange(token):
+            return ours.get(
+                kind="exchange", client="portal", subject_token=token, registration="okta-1"
+            )
+
+        anna, bert = subject_token("anna"), subject_token("bert")
+        answers = [exchange(token) for token in (anna, bert, anna, bert)]
+        assert {answer["result"] for answer in answers} == {0}
+        assert answers[0]["token"] == answers[2]["token"] != answers[1]["token"]
+        assert ours.counters()["kept"] == 2 and issuer.requests() == 2
+        refused = exchange("no-jwt")
+        assert refused["result"] == ERRORS["REQUEST"] and "JWT" in refused["message"]
+
+    def test_an_exchanged_token_is_not_kept_past_its_subject_token(self, daemon, library):
+        ours = library(daemon.unix, keep=60000)
+        token = subject_token("short", life=25)
+        for _ in range(2):
+            answer = ours.get(
+                kind="exchange", client="portal", subject_token=token, registration="okta-1"
+            )
+            assert answer["result"] == 0 and answer["expires_in"] <= 25
+        assert ours.counters()["kept"] == 0
 
 
 class TestRestart:

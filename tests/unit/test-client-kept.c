@@ -154,6 +154,7 @@ static void what_goes_is_wiped(void **state)
         struct egain_token *borrowed;
         unsigned char key[QUESTION_KEY_BYTES];
         struct kept kept;
+        char *unwiped;
 
         (void)state;
         client_frees_watch("needle-in-a-token");
@@ -169,7 +170,9 @@ static void what_goes_is_wiped(void **state)
         egain_token_unref(borrowed);
         kept_deinit(&kept);
         assert_int_equal(client_frees_dirty(), 0);
-        free(strdup("a needle-in-a-token that is not wiped"));
+        unwiped = strdup("a needle-in-a-token that is not wiped");
+        assert_string_not_equal(unwiped, "");
+        free(unwiped);
         assert_int_equal(client_frees_dirty(), 1);
         client_frees_watch(NULL);
 }
