@@ -6,11 +6,13 @@ Every run is a test in itself: no word from the sanitizers, and no token on stan
 
 import contextlib
 import ctypes
+import mmap
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -230,21 +232,37 @@ def memory_at_exit(words, input=b"", stdout=subprocess.PIPE, env=None):
 
 
 def read_memory(pid):
-    """All of it that is there and can be written to; the shadow of a sanitizer is not."""
+    """All of it that can be written to and is there: the shadow of a sanitizer has huge holes."""
     pieces = []
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
+    with contextlib.ExitStack() as stack:
+        memory = stack.enter_context(open(f"/proc/{pid}/mem", "rb", 0))
+        pagemap = stack.enter_context(open(f"/proc/{pid}/pagemap", "rb", 0))
+        for line in stack.enter_context(open(f"/proc/{pid}/maps")):
             bounds, rights = line.split()[:2]
-            begin, end = (int(part, 16) for part in bounds.split("-"))
-            if "w" not in rights or "[v" in line or end - begin > SHADOW_BYTES:
+            begin, end = (int(part, 16) // PAGE for part in bounds.split("-"))
+            if "w" not in rights or "[v" in line or end - begin > SHADOW_PAGES:
                 continue
-            memory.seek(begin)
-            with contextlib.suppress(OSError):
-                pieces.append(memory.read(end - begin))
+            for first, after in present(pagemap, begin, end):
+                memory.seek(first * PAGE)
+                pieces.append(memory.read((after - first) * PAGE))
     return pieces
 
 
-SHADOW_BYTES = 1 << 31
+PAGE = mmap.PAGESIZE
+SHADOW_PAGES = (1 << 31) // PAGE
+
+
+def present(pagemap, begin, end):
+    """Which pages of a range are in memory, or swapped out: runs of them, first and after the last."""
+    pagemap.seek(begin * 8)
+    entries = struct.unpack(f"{end - begin}Q", pagemap.read((end - begin) * 8))
+    first = None
+    for page, entry in enumerate((*entries, 0), begin):
+        if entry >> 62 and first is None:
+            first = page
+        elif not entry >> 62 and first is not None:
+            yield first, page
+            first = None
 
 
 def copies(memory, secret):

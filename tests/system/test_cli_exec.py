@@ -289,6 +289,7 @@ class TestMemory:
             (cli.http(200, '{"access_token":"TOKEN","token_type":"Bearer","expires_in":9}')[:-9], 76),
             (b"TOKEN\r\n\r\n", 76),
         ],
+        ids=["refused", "no life", "type", "cut JSON", "escape", "cut short", "no HTTP"],
     )
     def test_a_token_that_is_exchanged_and_a_bad_answer(self, answer, status):
         mine = "mine." + "".join(f"{number:x}." for number in range(700, 1500))
