@@ -17,7 +17,6 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,6 +24,7 @@
 
 #include "broker-socket.h"
 #include "clock.h"
+#include "wiping.h"
 
 #define URL_MAX_BYTES     ((size_t)32 * 1024)
 #define PAUSE_MIN_MS      10
@@ -44,14 +44,6 @@ struct broker_http {
         struct broker_error *error;   /* borrowed */
         bool head_began, head_ended, has_length, too_large, no_memory;
 };
-
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static bool global_good;
-
-static void init_curl(void)
-{
-        global_good = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-}
 
 void broker_answer_deinit(struct broker_answer *answer)
 {
@@ -229,7 +221,7 @@ int broker_http_new_at(struct broker_http **ret, const struct broker_address *ad
 {
         struct broker_http *http;
 
-        if (pthread_once(&global_once, init_curl) != 0 || !global_good)
+        if (wiping_init_curl() != 0)
                 return -ENOMEM;
         http = calloc(1, sizeof(*http));
         if (!http)

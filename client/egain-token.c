@@ -11,6 +11,7 @@
 #include "cli-memory.h"
 #include "cli-text.h"
 #include "cli.h"
+#include "wiping.h"
 
 static const struct cli_verb *const verbs[] = {
         &cli_verb_get,    &cli_verb_exec, &cli_verb_check, &cli_verb_explain,
@@ -94,7 +95,7 @@ int main(int argc, char *argv[])
         verb = find(argv[1]);
         if (!verb)
                 return usage("there is no verb", argv[1]);
-        if (!cli_memory_init()) {
+        if (wiping_init_curl() != 0) {
                 cli_say("egain-token: libcurl cannot be used");
                 return CLI_EXIT_SYSTEM;
         }
