@@ -60,14 +60,18 @@ static bool ask_cache(struct cache *cache, uint32_t subject)
 {
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = {1, 2, 3};
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        struct token_request request = {.subject_kind = SUBJECT_USERNAME};
+        struct grant grant = {
+                .identity = 1,
+                .subject_kind = SUBJECT_USERNAME,
+                .scope = TEXT("scope"),
+        };
         struct token *token;
         struct grant_key key;
         char name[32];
 
         (void)snprintf(name, sizeof(name), "user-%u", subject);
-        request.subject = TEXT(name);
-        key = grant_key_make(buffer, hash_key, 1, &request, TEXT("scope"));
+        grant.subject = TEXT(name);
+        key = grant_key_make(buffer, hash_key, &grant);
         if (cache_lookup(cache, key, 0))
                 return true;
         if (token_new(&token, TEXT("token"), (struct text){}, 0, LIFETIME_MS) ||

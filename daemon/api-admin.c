@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Looking on (explain, tokens), away with tokens, and a new configuration. Listing and purging are
- * administration, and are recorded like a token that goes out. */
+/* Looking on (explain, tokens), away with tokens, and a new configuration. But for explain this is
+ * administration, and is recorded like a token that goes out. */
 
 #include "../lib/error.h"
 #include "api-private.h"
-#include "audit.h"
 #include "describe.h"
 
 int api_handle_explain(struct api *api, struct api_call *call)
@@ -26,6 +25,8 @@ int api_handle_explain(struct api *api, struct api_call *call)
                         .reason = explanation.refused,
                         .rule = explanation.rule,
                         .client = explanation.client_settings,
+                        .subject_kind = explanation.grant.subject_kind,
+                        .asked_scope = explanation.grant.scope,
                 };
                 call->reason = refusal.reason;
                 r = render_error(&call->response, refusal.reason,
@@ -136,6 +137,7 @@ int api_resume_purge(struct api *api, struct api_call *call)
 
 int api_handle_reload(struct api *api, struct api_call *call)
 {
+        struct deed deed = {.action = AUDIT_ACTION_RELOAD};
         int r;
 
         r = call->headers.authorization
@@ -143,21 +145,28 @@ int api_handle_reload(struct api *api, struct api_call *call)
                     : 0;
         if (r == 0)
                 r = policy_check_right(broker_policy(api->broker), call->peer, &call->request.keys,
-                                       RIGHT_ADMIN, NULL);
+                                       RIGHT_ADMIN, &deed.rule);
         if (r == 0 && api->draining)
                 r = REASON_SHUTTING_DOWN;
         if (r)
-                return error_trace(api_answer_error(call, reason_of_error(r)));
+                return refuse(api, call, &deed, r);
         call->waits_for = API_WAIT_RELOAD;
+        call->era = reload_hold(api->reload);
+        call->reload_rule = deed.rule;
         reload_wait(api->reload, &call->reload_wait);
         return API_WAIT;
 }
 
+/* What is recorded is the rule that let the caller in; the new configuration may have another. */
 int api_resume_reload(struct api *api, struct api_call *call)
 {
         const struct reload_wait *wait = &call->reload_wait;
-        const int r = render_reload(&call->response, wait->good, api->reload->n_done + 1,
-                                    wait->messages ? wait->messages : "");
+        const struct deed deed = {.action = AUDIT_ACTION_RELOAD, .rule = call->reload_rule};
+        int r;
 
+        call->reason = wait->good ? REASON_NONE : REASON_CONFIG_NOT_TAKEN_OVER;
+        record(api, call, &deed, call->reason, 0);
+        r = render_reload(&call->response, wait->good, api->reload->n_done + 1,
+                          wait->messages ? wait->messages : "");
         return r ? error_trace(r) : API_ANSWER;
 }

@@ -6,16 +6,18 @@
  * (what state the daemon is in). */
 
 #include "api.h"
+#include "audit.h"
 
 struct api_route {
         const char *path;
         const char *method;
-        const char *allow; /* the methods of the path */
-        bool metadata;     /* needs the header "Metadata: true" */
-        bool form;         /* takes a form as its body */
-        bool fields;       /* is asked in header fields, and answers with the token in one */
-        bool token;        /* hands out a token */
-        bool recorded;     /* what is decided about a request goes into the audit record */
+        const char *allow;        /* the methods of the path */
+        bool metadata;            /* needs the header "Metadata: true" */
+        bool form;                /* takes a form as its body */
+        bool fields;              /* is asked in header fields, and answers with the token in one */
+        bool token;               /* hands out a token */
+        bool recorded;            /* what is decided about a request goes into the audit record, */
+        enum audit_action action; /* as this */
         int (*handle)(struct api *api, struct api_call *call);
 };
 

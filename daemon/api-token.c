@@ -11,7 +11,6 @@
 #include "../lib/error.h"
 #include "hot-answers.h"
 #include "api-private.h"
-#include "audit.h"
 #include "describe.h"
 #include "log.h"
 #include "monitor.h"
@@ -22,7 +21,7 @@ static struct audit_decision decision_about(const struct api_call *call)
         const struct token_request *request = &call->request;
 
         return (struct audit_decision){
-                .action = AUDIT_ACTION_TOKEN,
+                .action = call->route->action,
                 .peer = call->peer,
                 .has_subject = request->has_subject,
                 .subject_kind = request->subject_kind,
@@ -62,6 +61,7 @@ static void record_reply(struct api *api, const struct api_call *call, struct re
 {
         struct audit_decision decision = decision_about(call);
 
+        decision.subject_kind = reply->subject_kind;
         decision.reason = reply->reason;
         decision.detail = reply->detail;
         decision.token = reply->token;

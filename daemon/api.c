@@ -74,11 +74,13 @@ int api_answer_error(struct api_call *call, enum reason reason)
 
 int api_read_request(struct api_call *call, enum request_source source)
 {
-        int r;
+        int r = 0;
 
         if (source == REQUEST_BODY)
+                r = request_check_query(call->query, call->query_size);
+        if (r == 0 && source == REQUEST_BODY)
                 r = request_parse(&call->request, call->body.bytes, call->body.size, source);
-        else
+        else if (r == 0)
                 r = request_parse(&call->request, call->query, call->query_size, source);
         if (r == 0 && call->headers.authorization)
                 r = request_authorization(&call->request, call->headers.authorization);
@@ -120,9 +122,12 @@ static const struct api_route routes[] = {
         {"/v1/authorize", "GET", "GET", .metadata = true, .fields = true, .token = true,
          .recorded = true, .handle = api_handle_token},
         {"/v1/explain", "GET", "GET", .handle = api_handle_explain},
-        {"/v1/tokens", "GET", "GET, DELETE", .recorded = true, .handle = api_handle_list},
-        {"/v1/tokens", "DELETE", "GET, DELETE", .recorded = true, .handle = api_handle_purge},
-        {"/v1/reload", "POST", "POST", .handle = api_handle_reload},
+        {"/v1/tokens", "GET", "GET, DELETE", .recorded = true, .action = AUDIT_ACTION_LIST,
+         .handle = api_handle_list},
+        {"/v1/tokens", "DELETE", "GET, DELETE", .recorded = true, .action = AUDIT_ACTION_PURGE,
+         .handle = api_handle_purge},
+        {"/v1/reload", "POST", "POST", .recorded = true, .action = AUDIT_ACTION_RELOAD,
+         .handle = api_handle_reload},
         {"/metrics", "GET", "GET", .handle = api_handle_metrics},
         {"/v1/status", "GET", "GET", .handle = api_handle_status},
         {"/healthz", "GET", "GET", .handle = handle_healthz},

@@ -16,7 +16,7 @@
 #include "render.h"
 
 /* A larger body is answered 413. */
-#define API_BODY_MAX_BYTES 16384
+#define API_BODY_MAX_BYTES 32768
 
 /* A longer token goes out in a body only: the head of an answer shares memory with that of its
  * request, and few clients take longer ones. */
@@ -88,9 +88,10 @@ struct api_call {
         const struct api_route *route;
         struct token_request request;
         struct waiter waiter;
-        struct reload_era *era; /* that the waiter's reply borrows from; NULL: it did not wait */
+        struct reload_era *era; /* that what waits borrows from; NULL: it did not wait */
         struct purge purge;
         struct reload_wait reload_wait;
+        const struct rule *reload_rule; /* that permits it; of `era`, or static */
         enum api_wait waits_for;
         bool bare;
         enum reason reason;        /* of the answer, when API_ANSWER was returned */

@@ -175,13 +175,14 @@ static void fill(struct audit_record *record, const struct audit_decision *decis
 {
         const struct peer *peer = decision->peer;
         const bool has_token = decision->reason == REASON_NONE && decision->token;
-        const bool is_token = decision->action == AUDIT_ACTION_TOKEN;
+        const bool has_count = decision->action == AUDIT_ACTION_LIST ||
+                               decision->action == AUDIT_ACTION_PURGE;
 
         record->outcome = audit_outcome_of(decision->reason);
         record->lane = audit_lane_of(decision->reason);
         record->action = decision->action;
         record->reason = decision->reason ? decision->reason : decision->detail;
-        record->count = is_token || decision->reason ? 1 : decision->count;
+        record->count = has_count && !decision->reason ? decision->count : 1;
         record->fingerprint = has_token ? decision->token->label : 0;
         record->cache_status = decision->cache_status;
         record->has_cache_status = has_token;
@@ -223,7 +224,7 @@ int audit_record_new(struct audit_record **ret, const struct audit_decision *dec
         record->client = keep(&at, client);
         record->subject = keep(&at, subject);
         record->scope = keep(&at, scope);
-        if (decision->has_subject && digests)
+        if (decision->has_subject && digests && decision->subject.bytes)
                 r = digest_subject(naming, decision, record->subject_digest);
         if (r) {
                 audit_record_free(record);

@@ -20,6 +20,7 @@ static const char *const action_names[] = {
         [AUDIT_ACTION_TOKEN] = "token",
         [AUDIT_ACTION_LIST] = "list",
         [AUDIT_ACTION_PURGE] = "purge",
+        [AUDIT_ACTION_RELOAD] = "reload",
 };
 
 static const char *const outcome_names[] = {
@@ -145,7 +146,8 @@ static void put_message(struct line *line, const struct audit_record *record)
                 line_put_format(line, ", %s", reason_name(record));
         if (record->since_wall_ms)
                 line_put_format(line, ", %" PRIu64 " times", record->count);
-        if (record->action != AUDIT_ACTION_TOKEN && record->outcome == AUDIT_GRANTED)
+        if (record->outcome == AUDIT_GRANTED &&
+            (record->action == AUDIT_ACTION_LIST || record->action == AUDIT_ACTION_PURGE))
                 line_put_format(line, ", %" PRIu64 " entries", record->count);
         if (record->has_subject) {
                 line_put_format(line, ": %s:", kind_name(record));

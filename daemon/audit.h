@@ -3,8 +3,8 @@
 
 /*
  * The record of who got what: one line per decision that lets a token out, or refuses one, or
- * purges some. Nothing here waits: records go through two bounded queues, one of grants and one of
- * refusals, to a thread that writes them.
+ * purges some, or has the configuration read again. Nothing here waits: records go through two
+ * bounded queues, one of grants and one of refusals, to a thread that writes them.
  *
  * Repeated hits fold into one counted record per caller, subject and minute (audit.fold), and so do
  * refusals beyond the first AUDIT_REFUSALS_EACH per uid, reason and minute. With audit.required
@@ -22,9 +22,10 @@
 #define AUDIT_REFUSALS_EACH 10
 
 enum audit_action {
-        AUDIT_ACTION_TOKEN, /* a token was asked for */
-        AUDIT_ACTION_LIST,  /* entries were listed */
-        AUDIT_ACTION_PURGE, /* entries were purged, `count` of them */
+        AUDIT_ACTION_TOKEN,  /* a token was asked for */
+        AUDIT_ACTION_LIST,   /* entries were listed */
+        AUDIT_ACTION_PURGE,  /* entries were purged, `count` of them */
+        AUDIT_ACTION_RELOAD, /* the configuration was read again, and taken over */
 };
 
 /* What was decided, and about whom. All pointers are borrowed for the call. Texts without bytes
@@ -43,7 +44,7 @@ struct audit_decision {
         enum subject_kind subject_kind;
         struct text subject; /* whatever was sent: it may be no UTF-8 */
         struct text scope;   /* the same */
-        uint64_t count;      /* of entries; for a token it does not matter */
+        uint64_t count;      /* of entries, where some were listed or purged */
 };
 
 struct audit_counters {

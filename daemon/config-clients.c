@@ -186,6 +186,9 @@ static const struct config_option entry_options[] = {
         {"customer_token_url", CONFIG_KIND_STRING,
          CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_CUSTOMER]),
          .check = config_url_is_token_url, .expected = URL_EXPECTATION, .quiet = true},
+        {"anonymous_token_url", CONFIG_KIND_STRING,
+         CONFIG_FIELD(struct entry, client.token_url[AUDIENCE_ANONYMOUS]),
+         .check = config_url_is_token_url, .expected = URL_EXPECTATION, .quiet = true},
         {"default_scope", CONFIG_KIND_STRING, CONFIG_FIELD(struct entry, client.default_scope),
          .check = config_clients_is_scope, .expected = CONFIG_SCOPE_EXPECTED},
         {.name = NULL},
@@ -218,12 +221,58 @@ static int require_with(struct config_reader *reader, config_setting_t *setting,
                                    "'%s' needs '%s' beside it", name, needed);
 }
 
+/* Everything that an anonymous client application cannot have. */
+static int check_anonymous(struct config_reader *reader, config_setting_t *setting)
+{
+        static const char *const others[] = {
+                "user_token_url",
+                "customer_token_url",
+                "client_secret",
+                "client_secret_file",
+                "client_secret_credential",
+                "client_secret_expires",
+                "next_client_secret",
+                "next_client_secret_file",
+                "next_client_secret_credential",
+                "next_client_secret_expires",
+                "cert_file",
+                "key_file",
+        };
+        int r;
+
+        r = require(reader, setting, "name");
+        for (size_t i = 0; !r && i < sizeof(others) / sizeof(*others); i++)
+                if (config_setting_get_member(setting, others[i]))
+                        r = config_mistakes_add(
+                                &reader->mistakes, config_reader_line(setting, others[i]),
+                                "'%s' is not for anonymous customers, whom 'anonymous_token_url' "
+                                "in line %d is for: an entry of 'clients' of its own was expected",
+                                others[i], config_reader_line(setting, "anonymous_token_url"));
+        return error_trace(r);
+}
+
+/* An anonymous client application has the secret that the issuer documents for everybody. */
+static int fill_in_anonymous(struct config_reader *reader, config_setting_t *setting,
+                             struct entry *entry)
+{
+        struct secret_source *source = &entry->sources[0];
+
+        if (source->kind != SECRET_KIND_NONE)
+                return 0; /* a mistake */
+        source->kind = SECRET_KIND_INLINE;
+        source->line = config_reader_line(setting, "anonymous_token_url");
+        return error_trace(secret_assign(&source->value, CLIENT_PLACEHOLDER_SECRET,
+                                         strlen(CLIENT_PLACEHOLDER_SECRET)));
+}
+
 static int check_complete(struct config_reader *reader, config_setting_t *setting,
                           const struct entry *entry)
 {
         int line = (int)config_setting_source_line(setting);
         int r;
 
+        if (config_setting_get_member(setting, "anonymous_token_url"))
+                return error_trace(check_anonymous(reader, setting));
         r = require(reader, setting, "name");
         if (!r)
                 r = require(reader, setting, "client_id");
@@ -235,7 +284,8 @@ static int check_complete(struct config_reader *reader, config_setting_t *settin
             !config_setting_get_member(setting, "customer_token_url"))
                 r = config_mistakes_add(&reader->mistakes, line,
                                         "an entry of 'clients' needs 'user_token_url', "
-                                        "'customer_token_url' or both");
+                                        "'customer_token_url' or both, or "
+                                        "'anonymous_token_url' alone");
         if (!r && entry->sources[1].kind == SECRET_KIND_NONE &&
             config_setting_get_member(setting, "next_client_secret_expires"))
                 r = config_mistakes_add(&reader->mistakes,
@@ -268,7 +318,10 @@ static int read_entry(struct config_reader *reader, config_setting_t *setting, s
         entry->tls.line = config_reader_line(setting, "key_file");
         entry->client.identity = next_identity();
         client_digest(entry->client.identity_sha256, &entry->client, entry->tls.cert_file);
-        return check_complete(reader, setting, entry);
+        r = check_complete(reader, setting, entry);
+        if (!r && client_is_anonymous(&entry->client))
+                r = fill_in_anonymous(reader, setting, entry);
+        return error_trace(r);
 }
 
 static bool same(const char *a, const char *b)
@@ -276,7 +329,8 @@ static bool same(const char *a, const char *b)
         return a && b && strcmp(a, b) == 0;
 }
 
-/* Callers name a client by either of the two, so each must lead to one client only. */
+/* Callers name a client by either of the two, so each must lead to one client only; and where there
+ * is no client_id, the token URL alone tells one from the other. */
 static int check_unique(struct config_reader *reader, config_setting_t *list,
                         const struct config *config, size_t i)
 {
@@ -298,6 +352,15 @@ static int check_unique(struct config_reader *reader, config_setting_t *list,
                                 &reader->mistakes, config_reader_line(setting, "client_id"),
                                 "the client_id \"%s\" is taken already, by line %d",
                                 client->client_id, config_reader_line(earlier, "client_id"));
+                if (!r && !client->client_id && !other->client_id &&
+                    same(client->token_url[AUDIENCE_ANONYMOUS],
+                         other->token_url[AUDIENCE_ANONYMOUS]))
+                        r = config_mistakes_add(
+                                &reader->mistakes,
+                                config_reader_line(setting, "anonymous_token_url"),
+                                "this client application is the one of line %d once more: the "
+                                "same 'anonymous_token_url', and no 'client_id'",
+                                config_reader_line(earlier, "anonymous_token_url"));
                 if (!r && same(client->name, other->client_id))
                         r = config_mistakes_add(
                                 &reader->mistakes, config_reader_line(setting, "name"),

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/client.h"
 #include "../lib/error.h"
 #include "../lib/grant.h"
 #include "../lib/pattern.h"
@@ -52,12 +53,17 @@ static enum subject_kind split_subject(const char *value, const char **ret_subje
         return _SUBJECT_KIND_N;
 }
 
+/* Nobody is there to bring a subject token. */
 static bool is_subject(const char *value)
 {
         const char *subject;
+        const enum subject_kind kind = split_subject(value, &subject);
 
-        return split_subject(value, &subject) != _SUBJECT_KIND_N && *subject &&
-               strlen(subject) <= REQUEST_SUBJECT_MAX_BYTES && !strchr(subject, '*') &&
+        if (kind == _SUBJECT_KIND_N || kind == SUBJECT_EXCHANGE)
+                return false;
+        if (!subject_kind_names(kind))
+                return *subject == '\0';
+        return *subject && strlen(subject) <= REQUEST_SUBJECT_MAX_BYTES && !strchr(subject, '*') &&
                text_is_plain_utf8(TEXT(subject));
 }
 
@@ -66,7 +72,8 @@ static int read_subject(struct config_reader *reader, config_setting_t *setting,
         static const struct config_option option = {
                 .check = is_subject,
                 .expected = "a kind (username, userid or email), a colon and one subject of 1 to "
-                            "256 bytes, without '*', such as \"username:pa\""};
+                            "256 bytes, without '*', such as \"username:pa\"; or "
+                            "\"application:\" or \"anonymous:\" with nothing behind it"};
         struct credential_config *entry = target;
         const char *value, *subject = "";
         int r;
@@ -173,18 +180,23 @@ static int check_unit(struct config_reader *reader, config_setting_t *setting,
 static int check_url(struct config_reader *reader, config_setting_t *setting,
                      const struct credential_config *entry, const struct client_settings *client)
 {
+        static const char *const options[] = {
+                [AUDIENCE_USER] = "user_token_url",
+                [AUDIENCE_CUSTOMER] = "customer_token_url",
+                [AUDIENCE_ANONYMOUS] = "anonymous_token_url",
+        };
         const enum audience audience = grant_audience(entry->subject_kind);
 
         /* Without any URL, that was said already. */
         if (!entry->subject || client->token_url[audience] ||
-            (!client->token_url[AUDIENCE_USER] && !client->token_url[AUDIENCE_CUSTOMER]))
+            (!client->token_url[AUDIENCE_USER] && !client->token_url[AUDIENCE_CUSTOMER] &&
+             !client_is_anonymous(client)))
                 return 0;
-        return config_mistakes_add(
-                &reader->mistakes, config_reader_line(setting, "subject"),
-                "the client application \"%s\" has no '%s', which a subject by "
-                "%s needs",
-                client->name, audience == AUDIENCE_USER ? "user_token_url" : "customer_token_url",
-                subject_kind_name(entry->subject_kind));
+        return config_mistakes_add(&reader->mistakes, config_reader_line(setting, "subject"),
+                                   "the client application \"%s\" has no '%s', which a subject by "
+                                   "%s needs",
+                                   client->name, options[audience],
+                                   subject_kind_name(entry->subject_kind));
 }
 
 /* The entry's scope, or that of its client; canonical. */

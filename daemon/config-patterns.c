@@ -100,15 +100,24 @@ static enum subject_kind split_subject(const char *value, const char **ret_patte
 static const char *subject_expectation(const char *value)
 {
         const char *pattern;
+        const enum subject_kind kind = split_subject(value, &pattern);
 
-        if (split_subject(value, &pattern) == _SUBJECT_KIND_N)
-                return "a kind (username, userid or email), a colon and a pattern, such "
-                       "as " SUBJECT_EXAMPLE;
+        if (kind == _SUBJECT_KIND_N)
+                return "a kind (username, userid, email, application, anonymous or exchange), a "
+                       "colon and a pattern, such as " SUBJECT_EXAMPLE;
+        if (!subject_kind_names(kind) && strcmp(pattern, "*") != 0)
+                return kind == SUBJECT_APPLICATION
+                               ? "\"application:*\": there is no subject that a pattern could "
+                                 "tell from others"
+                               : "\"anonymous:*\": there is no subject that a pattern could tell "
+                                 "from others";
         if (*pattern == '\0')
                 return "a kind, a colon and a pattern that is not empty (" SUBJECT_EXAMPLE
                        " is every username)";
         if (strlen(pattern) > REQUEST_SUBJECT_MAX_BYTES)
                 return "a kind, a colon and a pattern of at most 256 bytes";
+        if (strlen(pattern) > subject_kind_max_bytes(kind))
+                return "\"exchange:\" and a pattern of registration_ids of at most 128 bytes";
         if (!text_is_plain_utf8(TEXT(pattern)))
                 return "a kind, a colon and a pattern in UTF-8 without control characters";
         return NULL;

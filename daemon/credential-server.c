@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "../lib/metrics.h"
 #include "../lib/pattern.h"
 #include "audit.h"
 #include "credential-address.h"
@@ -64,8 +65,9 @@ static const struct rule no_entry = {.name = (char *)"credential"};
 static char filler[FILLER_BYTES];
 
 int credential_server_init(struct credential_server *server, struct loop *loop,
-                           struct broker *broker, struct audit *audit, struct peer_finder *finder,
-                           struct reload *reload, const struct config *config)
+                           struct broker *broker, struct audit *audit, struct metrics *metrics,
+                           struct peer_finder *finder, struct reload *reload,
+                           const struct config *config)
 {
         int r;
 
@@ -73,6 +75,7 @@ int credential_server_init(struct credential_server *server, struct loop *loop,
                 .loop = loop,
                 .broker = broker,
                 .audit = audit,
+                .metrics = metrics,
                 .finder = finder,
                 .reload = reload,
                 .config = config,
@@ -261,7 +264,7 @@ static int record(struct credential_connection *connection, const struct reply *
                 .rule = reply->rule ? reply->rule->name : NULL,
                 .client = reply->client ? reply->client->name : NULL,
                 .has_subject = request->has_subject,
-                .subject_kind = request->subject_kind,
+                .subject_kind = reply->subject_kind,
                 .subject = request->subject,
                 .scope = request->scope,
         };
@@ -272,10 +275,12 @@ static int record(struct credential_connection *connection, const struct reply *
 /* The record comes before the token. */
 static void answer(struct credential_connection *connection, struct reply *reply)
 {
+        struct metrics *metrics = connection->server->metrics;
         enum reason reason = reply->reason;
 
         if (record(connection, reply) == AUDIT_E_FULL)
                 reason = REASON_AUDIT_FULL;
+        metrics_count_request(metrics, METRICS_CREDENTIAL, reason);
         if (reason != REASON_NONE) {
                 token_unref(reply->token);
                 reply->token = NULL;
@@ -283,6 +288,8 @@ static void answer(struct credential_connection *connection, struct reply *reply
                 return;
         }
         assert(reply->token);
+        metrics_count_token(metrics, reply->cache_status, reply->collapsed,
+                            reply->detail && reply->detail != REASON_REPEATED_TOKEN);
         connection->token = reply->token;
         reply->token = NULL;
         begin_to_write(connection, token_value(connection->token).size);
@@ -313,8 +320,11 @@ static int prepare_request(struct credential_connection *connection,
         if (!connection->client || !connection->subject || !connection->scope)
                 return error_trace(-ENOMEM);
         request->has_subject = true;
-        request->subject_kind = entry->subject_kind;
-        request->subject = TEXT(connection->subject);
+        /* What is anonymous at this client application the request need not say. */
+        request->subject_kind = entry->subject_kind == SUBJECT_ANONYMOUS ? SUBJECT_APPLICATION
+                                                                         : entry->subject_kind;
+        if (subject_kind_names(entry->subject_kind))
+                request->subject = TEXT(connection->subject);
         request->scope = TEXT(connection->scope);
         request->client = TEXT(connection->client);
         return 0;

@@ -30,6 +30,7 @@
 
 struct audit;
 struct credential_connection;
+struct metrics;
 struct reload;
 
 struct credential_counters {
@@ -44,6 +45,7 @@ struct credential_server {
         struct loop *loop; /* borrowed, like what follows */
         struct broker *broker;
         struct audit *audit;
+        struct metrics *metrics;
         struct peer_finder *finder;
         struct reload *reload;       /* whose configurations replies borrow from */
         const struct config *config; /* whose entries hold */
@@ -59,8 +61,9 @@ struct credential_server {
 
 /* 0 or -ENOMEM. */
 int credential_server_init(struct credential_server *server, struct loop *loop,
-                           struct broker *broker, struct audit *audit, struct peer_finder *finder,
-                           struct reload *reload, const struct config *config);
+                           struct broker *broker, struct audit *audit, struct metrics *metrics,
+                           struct peer_finder *finder, struct reload *reload,
+                           const struct config *config);
 
 /* Nobody waits for the broker any more. Closes all connections. Takes one that is all zeros. */
 void credential_server_deinit(struct credential_server *server);

@@ -17,10 +17,8 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -28,6 +26,7 @@
 #include "../lib/error.h"
 #include "audit.h"
 #include "credential-server.h"
+#include "descriptors.h"
 #include "fdstore.h"
 #include "keeper.h"
 #include "listen.h"
@@ -35,6 +34,7 @@
 #include "loop.h"
 #include "monitor.h"
 #include "reload.h"
+#include "report.h"
 #include "server.h"
 #include "status.h"
 #include "trim.h"
@@ -49,9 +49,6 @@
 
 /* For the rest of the end, by what the service manager is told of it. */
 #define EXTRA_STOP_MS 10000
-
-/* Descriptors for anything but connections of callers. */
-#define DESCRIPTORS_RESERVED 64
 
 enum phase {
         PHASE_SERVING,
@@ -82,30 +79,6 @@ struct daemon {
         bool commands_left; /* perhaps */
 };
 
-/* What the end of a fetch means to an operator. A refusal of a subject is a caller's affair. */
-static void log_fetch_end(const struct upstream_end *end, enum reason reason)
-{
-        const char *code, *detail = end->detail;
-        char status[32];
-
-        if (reason == REASON_NONE)
-                return;
-        code = reason_info(reason)->code;
-        if (end->result.transport == REASON_NONE) {
-                (void)snprintf(status, sizeof(status), "status %u", end->result.status);
-                detail = status;
-        }
-        if (reason == REASON_SUBJECT_REFUSED || reason == REASON_SCOPE_REFUSED)
-                log_debug("client '%s': no token from %s: %s: %s", end->client, end->url, code,
-                          detail);
-        else
-                log_event(LOG_EVENT_FETCH_FAILED,
-                          LOG_FIELDS(.client = end->client, .url = end->url, .reason = code,
-                                     .detail = detail),
-                          "client '%s': no token from %s: %s: %s", end->client, end->url, code,
-                          detail);
-}
-
 static void take_fetch_ends(struct daemon *daemon)
 {
         struct upstream_end end;
@@ -113,10 +86,10 @@ static void take_fetch_ends(struct daemon *daemon)
 
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
-                                           daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                                           daemon->loop.now_ms, daemon->loop.wall_ms);
                 metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
                 metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
-                log_fetch_end(&end, reason);
+                report_fetch_end(&end, reason);
                 upstream_release(&daemon->upstream, &end);
         }
 }
@@ -147,51 +120,9 @@ static void start_fetch(struct daemon *daemon, struct command *command)
                 log_error("client '%s': cannot begin a request to %s", command->client,
                           command->url);
                 (void)broker_fetch_done(daemon->broker, command->flight, &failed,
-                                        daemon->loop.now_ms, daemon->loop.wall_ms / 1000);
+                                        daemon->loop.now_ms, daemon->loop.wall_ms);
                 metrics_count_fetch(&daemon->monitor.metrics, command->client,
                                     REASON_OUT_OF_MEMORY);
-        }
-}
-
-static void log_note(const struct note *note)
-{
-        const struct log_fields *fields =
-                LOG_FIELDS(.client = note->client, .url = note->url,
-                           .reason = note->reason ? reason_info(note->reason)->code : NULL,
-                           .for_ms = note->for_ms);
-
-        switch (note->kind) {
-        case NOTE_BREAKER_OPENED:
-                log_event(LOG_EVENT_BREAKER_OPENED, fields,
-                          "%s: too many failures (%s); asking nothing for %" PRIu64 " ms, tokens "
-                          "in memory are served",
-                          note->url, fields->reason, note->for_ms);
-                break;
-        case NOTE_ISSUER_PROBED:
-                log_event(LOG_EVENT_ISSUER_PROBED, fields,
-                          "%s: sending one request, to see whether the issuer answers again",
-                          note->url);
-                break;
-        case NOTE_ISSUER_HOLDS:
-                log_event(LOG_EVENT_ISSUER_HOLDS, fields,
-                          "%s: the issuer asks for fewer requests; asking nothing for %" PRIu64
-                          " ms, tokens in memory are served",
-                          note->url, note->for_ms);
-                break;
-        case NOTE_ISSUER_WELL:
-                log_event(LOG_EVENT_ISSUER_WELL, fields, "%s: the issuer answers again", note->url);
-                break;
-        case NOTE_CLIENT_HELD:
-                log_event(LOG_EVENT_CLIENT_HELD, fields,
-                          "client '%s': the issuer refuses its client secret (%s); asking nothing "
-                          "with it for %" PRIu64 " ms or until it changes, tokens in memory are "
-                          "served",
-                          note->client, fields->reason, note->for_ms);
-                break;
-        case NOTE_CLIENT_WELL:
-                log_event(LOG_EVENT_CLIENT_WELL, fields,
-                          "client '%s': the issuer accepts its client secret again", note->client);
-                break;
         }
 }
 
@@ -216,7 +147,7 @@ static void carry_out_commands(struct daemon *daemon)
                 case COMMAND_READ_SECRETS:
                         keeper_read_again(&daemon->keeper, command.client_index);
                         break;
-                case COMMAND_NOTE: log_note(&command.note); break;
+                case COMMAND_NOTE: report_note(&command.note); break;
                 case COMMAND_PURGED: server_resume_purge(&daemon->server, command.purge); break;
                 case COMMAND_REPLY: resume(daemon, command.waiter); break;
                 }
@@ -391,54 +322,6 @@ static int init_signals(struct daemon *daemon)
         return error_trace(loop_add(&daemon->loop, &daemon->signals, EPOLLIN));
 }
 
-/* As many connections as there can be descriptors for. */
-static size_t affordable_connections(const struct config *config)
-{
-        const size_t others = DESCRIPTORS_RESERVED + LISTEN_LINGER_MAX + config->n_listeners +
-                              CREDENTIAL_CONNECTIONS_MAX + 2 * config->settings.max_in_flight_total;
-        const size_t wanted = config->max_connections + others;
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return config->max_connections;
-        if (limit.rlim_cur < wanted) {
-                limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-                (void)setrlimit(RLIMIT_NOFILE, &limit);
-        }
-        if (limit.rlim_cur >= wanted)
-                return config->max_connections;
-        log_warning("only %" PRIu64 " descriptors are allowed (RLIMIT_NOFILE), %zu are needed for "
-                    "limits.max_connections; fewer connections will be served",
-                    (uint64_t)limit.rlim_cur, wanted);
-        return limit.rlim_cur > others ? limit.rlim_cur - others : 1;
-}
-
-static void log_totals(const struct daemon *daemon)
-{
-        struct broker_counters counters;
-
-        broker_get_counters(daemon->broker, &counters);
-        log_event(LOG_EVENT_STOPPED, NULL,
-                  "stopped: requests=%" PRIu64 " hits=%" PRIu64 " misses=%" PRIu64
-                  " coalesced=%" PRIu64 " refused=%" PRIu64 " timed_out=%" PRIu64
-                  " served_old=%" PRIu64 " blocked=%" PRIu64 " rejections=%" PRIu64
-                  " fetches=%" PRIu64 " refreshes=%" PRIu64 " retries=%" PRIu64 " dropped=%" PRIu64
-                  " tokens=%" PRIu64 " refusals=%" PRIu64 " holds=%" PRIu64 " failures=%" PRIu64
-                  " evicted=%" PRIu64 " expired=%" PRIu64 " connections=%" PRIu64
-                  " connections_refused=%" PRIu64 " connections_cut=%" PRIu64
-                  " credentials=%" PRIu64 " credentials_refused=%" PRIu64
-                  " credentials_full=%" PRIu64,
-                  counters.requests, counters.hits, counters.misses, counters.coalesced,
-                  counters.refused, counters.timed_out, counters.served_old, counters.blocked,
-                  counters.rejections, counters.fetches, counters.refreshes, counters.retries,
-                  counters.dropped, counters.tokens, counters.refusals, counters.holds,
-                  counters.failures, counters.cache.evicted_entries + counters.cache.evicted_memory,
-                  counters.cache.expired, daemon->server.connections.accepted,
-                  daemon->server.connections.refused, daemon->server.connections.cut,
-                  daemon->credentials.counters.granted, daemon->credentials.counters.refused,
-                  daemon->credentials.counters.full);
-}
-
 /* A configuration that was read again takes the place of the one before. */
 static int apply_config(void *data, const struct config *config)
 {
@@ -458,7 +341,7 @@ static int apply_config(void *data, const struct config *config)
         keeper_set_config(&daemon->keeper, config);
         upstream_set_config(&daemon->upstream, &config->upstream,
                             config->settings.max_in_flight_total);
-        connections_set_limits(&daemon->server.connections, affordable_connections(config),
+        connections_set_limits(&daemon->server.connections, descriptors_for_connections(config),
                                config->header_timeout_ms, config->idle_timeout_ms);
         log_configure(config->log_level, config->log_format);
         api_policy_changed(&daemon->api);
@@ -548,11 +431,12 @@ static int daemon_init(struct daemon *daemon, const struct config *config, struc
                 return DAEMON_E_FAILED;
         if (r == 0)
                 r = server_init(&daemon->server, &daemon->loop, &daemon->api, &daemon->finder,
-                                affordable_connections(config), config->header_timeout_ms,
+                                descriptors_for_connections(config), config->header_timeout_ms,
                                 config->idle_timeout_ms);
         if (r == 0)
                 r = credential_server_init(&daemon->credentials, &daemon->loop, daemon->broker,
-                                           daemon->audit, &daemon->finder, &daemon->reload, config);
+                                           daemon->audit, &daemon->monitor.metrics, &daemon->finder,
+                                           &daemon->reload, config);
         if (r == 0)
                 r = listeners_init(&daemon->listeners, &daemon->loop, &daemon->server,
                                    &daemon->credentials, inherit, config);
@@ -610,7 +494,8 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                 server_tick(&daemon.server);
                 if (r == 0)
                         fdstore_save(&daemon.fdstore, daemon.broker, notify, daemon.loop.now_ms);
-                log_totals(&daemon);
+                report_totals(daemon.broker, &daemon.server.connections,
+                              &daemon.credentials.counters);
         }
         daemon_deinit(&daemon);
         return error_trace(r);

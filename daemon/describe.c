@@ -168,6 +168,22 @@ static struct text first_missing(const struct rule *rule, struct text scope)
         return scope;
 }
 
+static const char *describe_subject(char out[DESCRIBE_MAX_BYTES],
+                                    const struct token_request *request, const struct reply *reply)
+{
+        const char *const kind = subject_kind_name(reply->subject_kind);
+
+        if (!subject_kind_names(reply->subject_kind))
+                return say(out,
+                           "The rule %s does not give this caller tokens of the kind %s; its "
+                           "'subjects' would have to name %s:*.",
+                           reply->rule->name, kind, kind);
+        return say(out,
+                   "The rule %s does not give this caller the subject %s:%s; its 'subjects' would "
+                   "need a pattern for it.",
+                   reply->rule->name, kind, show(request->subject).bytes);
+}
+
 const char *describe_reply(char out[DESCRIBE_MAX_BYTES], const struct api_call *call,
                            const struct reply *reply)
 {
@@ -184,12 +200,7 @@ const char *describe_reply(char out[DESCRIBE_MAX_BYTES], const struct api_call *
                            "The rule %s does not give this caller the client application %s; its "
                            "'clients' would have to name it.",
                            rule->name, reply->client->name);
-        case REASON_SUBJECT_NOT_PERMITTED:
-                return say(out,
-                           "The rule %s does not give this caller the subject %s:%s; its "
-                           "'subjects' would need a pattern for it.",
-                           rule->name, subject_kind_name(request->subject_kind),
-                           show(request->subject).bytes);
+        case REASON_SUBJECT_NOT_PERMITTED: return describe_subject(out, request, reply);
         case REASON_SCOPE_NOT_PERMITTED:
                 return say(out,
                            "The rule %s does not give this caller the scope %s; its 'scopes' would "

@@ -101,8 +101,10 @@ static bool take_subject(struct explain_question *question, const char *word)
                 question->request.has_subject = true;
                 question->request.subject_kind = kind;
                 question->request.subject = TEXT(colon + 1);
+                if (!subject_kind_names(kind))
+                        return question->request.subject.size == 0;
                 return question->request.subject.size > 0 &&
-                       question->request.subject.size <= REQUEST_SUBJECT_MAX_BYTES &&
+                       question->request.subject.size <= subject_kind_max_bytes(kind) &&
                        text_is_plain_utf8(question->request.subject);
         }
         return false;
@@ -219,6 +221,10 @@ static int find_client(struct explain_question *question, const struct config *c
                 return r;
         client = &config->settings.clients[question->client];
         question->client_name = client->name;
+        /* Which of the two it is no request can choose. */
+        if (question->request.subject_kind == SUBJECT_ANONYMOUS)
+                question->request.subject_kind = SUBJECT_APPLICATION;
+        question->request.subject_kind = client_kind(client, &question->request);
         question->asked = (struct text){question->scope, question->scope_size};
         if (question->scope_size == 0 && client->default_scope)
                 question->asked = TEXT(client->default_scope);

@@ -108,7 +108,8 @@ static int print_rights(const struct rule *rule, const struct explain_question *
         print_right(out, "client", TEXT(question->client_name), client == 0);
         if (request->has_subject) {
                 subject = policy_check_subject(rule, request->subject_kind, request->subject);
-                fprintf(out, "  subject %s:%.*s: %s\n", subject_kind_name(request->subject_kind),
+                fprintf(out, "  subject %s%s%.*s: %s\n", subject_kind_name(request->subject_kind),
+                        subject_kind_names(request->subject_kind) ? ":" : "",
                         (int)request->subject.size, request->subject.bytes,
                         subject == 0 ? "given" : "NOT given");
         }
@@ -158,7 +159,10 @@ static void print_string(FILE *out, struct text text)
 static void print_subject(const struct token_request *request, FILE *out)
 {
         fprintf(out, "\"%s:", subject_kind_name(request->subject_kind));
-        print_escaped(out, request->subject);
+        if (subject_kind_names(request->subject_kind))
+                print_escaped(out, request->subject);
+        else
+                fputc('*', out);
         fputc('"', out);
 }
 

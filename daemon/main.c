@@ -151,14 +151,12 @@ static int status_of_daemon(int r)
         }
 }
 
-/* Checks the file first: its mistakes are told here, by whoever runs this. */
+/* The file is good so far. Its secrets are the daemon's to try: credentials are given to its
+ * process alone [systemd 252 keeps them from what ExecReload= starts]. */
 static int reload(const struct config *config)
 {
         int r;
 
-        r = status_of_daemon(daemon_check(config));
-        if (r != EX_OK)
-                return r;
         if (upstream_global_init() < 0)
                 return EX_OSERR;
         r = reload_client(config, stderr);

@@ -98,6 +98,7 @@ static json_object *token_url_of(const struct client_health *client, enum audien
         static const char *const names[] = {
                 [AUDIENCE_USER] = "users",
                 [AUDIENCE_CUSTOMER] = "customers",
+                [AUDIENCE_ANONYMOUS] = "anonymous customers",
         };
         const struct issuer_health *issuer = &client->issuers[audience];
         json_object *object = json_object_new_object();

@@ -171,7 +171,10 @@ int render_explanation(struct response *ret, const struct explanation *explanati
         add_bool(object, "permitted", true);
         add_string(object, "rule", explanation->rule->name);
         add_string(subject, "kind", subject_kind_name(explanation->grant.subject_kind));
-        add_text(subject, "value", explanation->grant.subject);
+        if (subject_kind_names(explanation->grant.subject_kind))
+                add_text(subject, "value", explanation->grant.subject);
+        else
+                add_string(subject, "value", NULL);
         json_object_object_add(object, "subject", subject);
         add_text(object, "scope", explanation->grant.scope);
         json_object_object_add(object, "client", client_of(explanation, state));

@@ -31,8 +31,10 @@ static int append_entry(struct secret *out, const struct listed *entry)
         if (r == 0)
                 r = append_member(out, ",\"subject\":{\"kind\":",
                                   TEXT(subject_kind_name(entry->subject_kind)));
-        if (r == 0)
+        if (r == 0 && subject_kind_names(entry->subject_kind))
                 r = append_member(out, ",\"value\":", entry->subject);
+        else if (r == 0)
+                r = secret_append_str(out, ",\"value\":null");
         if (r == 0)
                 r = append_member(out, "},\"scope\":", entry->scope);
         if (r == 0 && entry->granted.size > 0)

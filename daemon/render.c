@@ -63,6 +63,19 @@ int render_string(struct secret *out, struct text text)
         return error_trace(r);
 }
 
+/* RFC 8693 §2.2.1; whoever asked with another grant does not know the parameter. */
+static int append_issued_type(struct secret *out, const struct reply *reply)
+{
+        int r;
+
+        if (reply->subject_kind != SUBJECT_EXCHANGE)
+                return 0;
+        r = secret_append_str(out, ",\"issued_token_type\":");
+        if (r == 0)
+                r = render_string(out, TEXT(subjecttoken_type_name(SUBJECTTOKEN_ACCESS_TOKEN)));
+        return error_trace(r);
+}
+
 static int append_token_json(struct secret *out, const struct reply *reply)
 {
         const struct text value = token_value(reply->token);
@@ -72,7 +85,7 @@ static int append_token_json(struct secret *out, const struct reply *reply)
         (void)snprintf(middle, sizeof(middle),
                        ",\"token_type\":\"Bearer\",\"expires_in\":%" PRIu64 ",\"scope\":",
                        reply->expires_in_s);
-        r = secret_reserve(out, value.size + reply->scope.size + sizeof(middle) + 32);
+        r = secret_reserve(out, value.size + reply->scope.size + sizeof(middle) + 128);
         if (r == 0)
                 r = secret_append_str(out, "{\"access_token\":");
         if (r == 0)
@@ -81,6 +94,8 @@ static int append_token_json(struct secret *out, const struct reply *reply)
                 r = secret_append_str(out, middle);
         if (r == 0)
                 r = render_string(out, reply->scope);
+        if (r == 0)
+                r = append_issued_type(out, reply);
         if (r == 0)
                 r = secret_append_str(out, "}");
         return error_trace(r);
@@ -239,7 +254,9 @@ int render_reload(struct response *ret, bool good, uint64_t generation, const ch
 int render_metadata(struct response *ret, const char *host)
 {
         static const char rest[] = "/oauth2/token\",\"response_types_supported\":[],"
-                                   "\"grant_types_supported\":[\"password\"],"
+                                   "\"grant_types_supported\":[\"password\","
+                                   "\"client_credentials\","
+                                   "\"urn:ietf:params:oauth:grant-type:token-exchange\"],"
                                    "\"token_endpoint_auth_methods_supported\":"
                                    "[\"none\",\"client_secret_basic\",\"client_secret_post\"]}";
         const char *const parts[] = {

@@ -109,9 +109,25 @@ static bool read_scope(json_object *object, struct text *ret)
         }
 }
 
+/* Whether what was issued is an access token, where the issuer says. */
+static bool is_access_token(json_object *object)
+{
+        json_object *value;
+        struct text type;
+
+        if (json_object_object_get_ex(object, "issued_token_type", &value) && !value)
+                return true;
+        switch (json_get_text(object, "issued_token_type", &type)) {
+        case JSON_MEMBER_ABSENT: return true;
+        case JSON_MEMBER_PRESENT:
+                return text_equal(type, TEXT(subjecttoken_type_name(SUBJECTTOKEN_ACCESS_TOKEN)));
+        default: return false;
+        }
+}
+
 /* *ret stays NULL if there is no usable token. 0 or -ENOMEM. */
 static int read_token(struct token **ret, struct text body, const struct settings *settings,
-                      uint64_t sent_at_ms)
+                      bool exchange, uint64_t sent_at_ms)
 {
         json_object *object = NULL;
         struct text value, scope;
@@ -125,7 +141,8 @@ static int read_token(struct token **ret, struct text body, const struct setting
         if (json_object_object_get_ex(object, "error", NULL) ||
             json_get_text(object, "access_token", &value) != JSON_MEMBER_PRESENT ||
             value.size > settings->max_token_bytes || !answer_is_token(value) ||
-            !is_bearer(object) || !read_scope(object, &scope))
+            !is_bearer(object) || !read_scope(object, &scope) ||
+            (exchange && !is_access_token(object)))
                 goto out;
         r = read_lifetime(&lifetime_s, object, value, settings);
         if (r || lifetime_s <= 0 || lifetime_s > ANSWER_LIFETIME_MAX_S)
@@ -205,7 +222,8 @@ static int understand_client_error(struct answer *ret, const struct fetch_result
 }
 
 int answer_understand(struct answer *ret, const struct fetch_result *result,
-                      const struct settings *settings, uint64_t sent_at_ms, int64_t wall_s)
+                      const struct settings *settings, bool exchange, uint64_t sent_at_ms,
+                      int64_t wall_s)
 {
         struct token *token = NULL;
         int r;
@@ -222,7 +240,7 @@ int answer_understand(struct answer *ret, const struct fetch_result *result,
                 return set(ret, ANSWER_FAILURE, REASON_ISSUER_ERROR);
 
         if (result->status == 200) {
-                r = read_token(&token, result->body, settings, sent_at_ms);
+                r = read_token(&token, result->body, settings, exchange, sent_at_ms);
                 if (r)
                         return error_trace(r);
         }

@@ -71,6 +71,8 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         r = broker_judge_request(broker, &question, key_bytes);
         ret->rule = question.rule;
         ret->client_settings = question.client_settings;
+        ret->grant.subject_kind = question.kind;
+        ret->grant.scope = question.scope;
         if (r) {
                 ret->refused = reason_of_error(r);
                 return;
@@ -80,7 +82,7 @@ void broker_explain(struct broker *broker, const struct token_request *request,
         ret->secret_expires_s = client->secret_expires_s;
         ret->grant = (struct grant){
                 .identity = client->identity,
-                .subject_kind = request->subject_kind,
+                .subject_kind = question.kind,
                 .subject = request->subject,
                 .scope = question.scope,
         };

@@ -13,6 +13,7 @@
 #include <assert.h>
 
 #include "broker-private.h"
+#include "client.h"
 #include "error.h"
 
 static struct flight *flight_of(struct list *link)
@@ -20,19 +21,25 @@ static struct flight *flight_of(struct list *link)
         return list_entry(link, struct flight, link);
 }
 
-int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        struct application *application, struct issuer *issuer,
+int broker_begin_flight(struct flight **ret, struct broker *broker, const struct errand *errand,
                         const struct peer *owner, uint64_t now_ms)
 {
+        struct application *application = errand->application;
         struct flight *flight;
         int r;
 
-        r = flight_new(&flight, &broker->flights, key);
+        r = flight_new(&flight, &broker->flights, errand->key);
         if (r)
                 return error_trace(r);
+        if (errand->subject_token)
+                r = flight_keep_subject_token(flight, errand->subject_token);
+        if (r) {
+                flight_free(&broker->flights, flight);
+                return error_trace(r);
+        }
         application->n_flights++;
         flight->application = application;
-        flight->issuer = issuer;
+        flight->issuer = errand->issuer;
         flight->tries_client = credentials_pass(&application->credentials, now_ms) &&
                                application->credentials.probing;
         flight->refresh = !owner;
@@ -74,9 +81,9 @@ static bool takes_refreshes(struct issuer *issuer, uint64_t now_ms)
         }
 }
 
-void broker_refresh(struct broker *broker, struct grant_key key, struct application *application,
-                    struct issuer *issuer, uint64_t now_ms)
+void broker_refresh(struct broker *broker, const struct errand *errand, uint64_t now_ms)
 {
+        const struct grant_key key = errand->key;
         const struct memory_record *record;
         struct flight *flight;
         uint64_t left_ms;
@@ -86,10 +93,10 @@ void broker_refresh(struct broker *broker, struct grant_key key, struct applicat
         record = memory_find(&broker->memory, key, now_ms);
         if ((record && backoff_holds(&record->refresh, now_ms)) ||
             broker_remembered_refusal(broker, key, now_ms, &left_ms) ||
-            application->credentials.hold.step_ms > 0 || !takes_refreshes(issuer, now_ms) ||
-            !flights_admit_refresh(&broker->flights))
+            errand->application->credentials.hold.step_ms > 0 ||
+            !takes_refreshes(errand->issuer, now_ms) || !flights_admit_refresh(&broker->flights))
                 return;
-        if (broker_begin_flight(&flight, broker, key, application, issuer, NULL, now_ms) < 0)
+        if (broker_begin_flight(&flight, broker, errand, NULL, now_ms) < 0)
                 return; /* the next request will try again */
         broker->counters.refreshes++;
         broker_start_flights(broker, now_ms);
@@ -281,7 +288,8 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
         struct secret form = SECRET_INIT(0);
         int r;
 
-        r = grant_form(&form, &grant, client->client_id, &credential->secret);
+        r = grant_form(&form, &grant, client_sent_id(client), &credential->secret,
+                       &flight->subject_token);
         if (r) {
                 secret_deinit(&form);
                 return error_trace(r);
@@ -312,6 +320,14 @@ static bool is_wanted(const struct broker *broker, const struct flight *flight, 
                (flight->refresh && broker_peek(broker, flight->key, now_ms));
 }
 
+/* Whether the subject token that was to be exchanged has ended meanwhile. */
+static bool has_lost_its_token(const struct broker *broker, const struct flight *flight,
+                               uint64_t now_ms)
+{
+        return flight->subject_token.value.size > 0 &&
+               broker_has_ended(broker, &flight->subject_token, now_ms);
+}
+
 /* The next flight to start as a command; those that nobody wants are dropped on the way. */
 static bool next_start(struct broker *broker, uint64_t now_ms, struct command *ret)
 {
@@ -323,6 +339,10 @@ static bool next_start(struct broker *broker, uint64_t now_ms, struct command *r
                 list_unlink(link);
                 if (!is_wanted(broker, flight, now_ms)) {
                         broker->counters.dropped++;
+                } else if (has_lost_its_token(broker, flight, now_ms)) {
+                        broker->counters.dropped++;
+                        broker_fail_waiters(broker, flight, REASON_SUBJECT_TOKEN_EXPIRED, 0,
+                                            now_ms);
                 } else if (flight->application->credentials.reading) {
                         /* The secret at hand has just been refused. */
                         broker_free_probe(broker, flight);

@@ -168,8 +168,11 @@ static void take_token(struct broker *broker, struct flight *flight, struct toke
         const struct freshness_limits limits = broker_freshness_limits(broker);
         enum reason detail = REASON_NONE;
 
-        token->refresh_at_ms = freshness_refresh_at_ms(token->sent_at_ms, token->expires_at_ms,
-                                                       &limits, broker_random(broker));
+        token->refresh_at_ms = token->capped
+                                       ? token->expires_at_ms
+                                       : freshness_refresh_at_ms(token->sent_at_ms,
+                                                                 token->expires_at_ms, &limits,
+                                                                 broker_random(broker));
         token->n_purges = flight->n_purges;
         broker->counters.tokens++;
         if (old && old->rejected && token_equal(old->token, token))
@@ -327,8 +330,7 @@ static void take_refused_configuration(struct broker *broker, struct flight *fli
 {
         const struct grant grant = grant_of_key(flight->key);
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        const struct grant_key key = grant_key_make_any_subject(buffer, broker->hash_key,
-                                                                grant.identity, grant.scope);
+        const struct grant_key key = grant_key_make_any_subject(buffer, broker->hash_key, &grant);
         uint64_t left_ms = 0;
 
         if (!flight->detached)
@@ -370,8 +372,32 @@ static void note_health(struct broker *broker, const struct flight *flight, uint
         credentials_accepted(credentials_of(flight), flight->secret_id);
 }
 
+/* A token that came of a subject token never outlives it. One that has no life left is none. */
+static void judge_life(struct answer *answer, const struct flight *flight, uint64_t now_ms,
+                       int64_t wall_ms)
+{
+        const struct subjecttoken *subject_token = &flight->subject_token;
+        const bool exchanged = subject_token->value.size > 0;
+        const int64_t left_ms = subject_token->expires_at_s * 1000 - wall_ms;
+        struct token *token = answer->token;
+
+        if (token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS) {
+                *answer = (struct answer){.class = ANSWER_FAILURE,
+                                          .reason = REASON_ANSWER_UNUSABLE};
+        } else if (exchanged && left_ms < FRESHNESS_LIVE_MIN_MS) {
+                *answer = (struct answer){.class = ANSWER_REFUSAL,
+                                          .reason = REASON_SUBJECT_TOKEN_EXPIRED};
+        } else {
+                token->capped = exchanged && token->expires_at_ms - now_ms > (uint64_t)left_ms;
+                if (token->capped)
+                        token->expires_at_ms = now_ms + (uint64_t)left_ms;
+                return;
+        }
+        token_unref(token);
+}
+
 enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
-                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_s)
+                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_ms)
 {
         struct issuer *issuer = flight->issuer;
         struct application *application = flight->application;
@@ -383,14 +409,13 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         list_unlink(&flight->link);
         application->n_flights++; /* it is looked at after the flight has ended */
 
-        r = answer_understand(&answer, result, broker->settings, flight->sent_at_ms, wall_s);
+        r = answer_understand(&answer, result, broker->settings,
+                              flight->subject_token.value.size > 0, flight->sent_at_ms,
+                              wall_ms / 1000);
         if (r < 0)
                 answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_OUT_OF_MEMORY};
-        if (answer.class == ANSWER_TOKEN &&
-            answer.token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS) {
-                token_unref(answer.token);
-                answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_ANSWER_UNUSABLE};
-        }
+        if (answer.class == ANSWER_TOKEN)
+                judge_life(&answer, flight, now_ms, wall_ms);
 
         switch (answer.class) {
         case ANSWER_TOKEN:

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What the parts of the broker share: broker.c (asking), broker-fetch.c (flights and what to do
- * next about them), broker-outcome.c (what the end of a fetch means), broker-time.c (what the clock
- * brings), broker-explain.c and broker-status.c (looking on).
+ * What the parts of the broker share: broker.c (asking), broker-question.c (what is known about
+ * what is asked), broker-fetch.c (flights and what to do next about them), broker-outcome.c (what
+ * the end of a fetch means), broker-time.c (what the clock brings), broker-explain.c and
+ * broker-status.c (looking on).
  *
  * A flight is in exactly one list, by its state: a queue of its issuer's, `starts` (may be sent,
  * command not fetched yet), `running`, `paused`, its client's `parked`, or `cancels`. A waiter is
@@ -33,6 +34,7 @@ struct broker {
         const struct settings *settings;
         const struct policy *policy;
         uint8_t hash_key[SIPHASH_KEY_BYTES];
+        uint8_t token_key[SUBJECTTOKEN_KEY_BYTES]; /* of the digests of subject tokens */
         uint64_t random_state;
         struct application **applications; /* one per settings.clients, same order */
         struct list retired;               /* applications that still have flights */
@@ -77,6 +79,8 @@ struct question {
         const struct token_request *request;
         const struct peer *peer;
         const struct rule *rule; /* that decides about the caller */
+        enum subject_kind kind;  /* of its subject, as the client application settles it */
+        uint8_t digest[SUBJECTTOKEN_DIGEST_BYTES]; /* of its subject token, if there is one */
         struct grant_key key;
         struct text scope;
         size_t client;
@@ -90,7 +94,7 @@ struct question {
 };
 
 /* Client, rights, token URL and scope: what is settled before memory is looked at; then the key,
- * which borrows `buffer`. 0 or a reason. */
+ * which borrows `buffer`. 0, -ENOMEM or a reason. */
 int broker_judge_request(struct broker *broker, struct question *question,
                          uint8_t buffer[static GRANT_KEY_MAX_BYTES]);
 
@@ -159,18 +163,28 @@ enum reason broker_fetches_spent(const struct broker *broker, const struct rule 
 /* Takes the token out of a reply, which is then as it was before it was complete. */
 void broker_take_back(struct reply *reply);
 
+/* Whether a subject token has ended, as far as the time of day is known. */
+bool broker_has_ended(const struct broker *broker, const struct subjecttoken *token,
+                      uint64_t now_ms);
+
+/* What a flight is begun for. */
+struct errand {
+        struct grant_key key;
+        struct application *application;
+        struct issuer *issuer;
+        const struct subjecttoken *subject_token; /* NULL: its kind has none */
+};
+
 /* Begins a flight in the queue of its issuer, for `owner`, who was admitted; NULL: behind the
  * callers' backs. The client's hold and the limits were looked at before. 0 or -ENOMEM. */
-int broker_begin_flight(struct flight **ret, struct broker *broker, struct grant_key key,
-                        struct application *application, struct issuer *issuer,
+int broker_begin_flight(struct flight **ret, struct broker *broker, const struct errand *errand,
                         const struct peer *owner, uint64_t now_ms);
 
 /* Moves what may start from the queues to `starts`. */
 void broker_start_flights(struct broker *broker, uint64_t now_ms);
 
 /* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
-void broker_refresh(struct broker *broker, struct grant_key key, struct application *application,
-                    struct issuer *issuer, uint64_t now_ms);
+void broker_refresh(struct broker *broker, const struct errand *errand, uint64_t now_ms);
 
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);

@@ -140,16 +140,6 @@ static void use_policy(struct broker *broker, const struct policy *policy, struc
                 judge_waiters(broker, list_entry(link, struct flight, all_link), now_ms);
 }
 
-int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms)
-{
-        struct quota *quotas = carry_quotas(broker, policy);
-
-        if (!quotas)
-                return error_trace(-ENOMEM);
-        use_policy(broker, policy, quotas, now_ms);
-        return 0;
-}
-
 /* The applications of other settings: those that are there, and new ones. 0 or -ENOMEM. */
 static int gather_applications(struct broker *broker, const struct settings *settings,
                                struct application **ret)

@@ -52,13 +52,21 @@ static bool is_refusal(enum reason reason)
                reason == REASON_CLIENT_UNAUTHORIZED;
 }
 
+/* The key of digests ends with the process, and what is found by it ends, too. Of any subject token
+ * there may be a memory: among kinds without a subject of their own, only that one names one. */
+static bool is_of_exchange(const struct grant *grant)
+{
+        return grant->subject_kind == SUBJECT_EXCHANGE ||
+               (grant->subject_kind == _SUBJECT_KIND_N && grant->subject.size > 0);
+}
+
 static void save_record(const struct broker *broker, struct snapshot_writer *writer,
                         const struct memory_record *record)
 {
         const struct grant grant = grant_of_key(memory_record_key(record));
         struct snapshot_refusal refusal = {
                 .client = client_of(broker, grant.identity),
-                .any_subject = grant.subject.size == 0,
+                .any_subject = grant_key_is_any_subject(memory_record_key(record)),
                 .kind = grant.subject_kind,
                 .subject = grant.subject,
                 .scope = grant.scope,
@@ -72,7 +80,8 @@ static void save_record(const struct broker *broker, struct snapshot_writer *wri
                 refusal.refusal_until_ms = record->refusal.until_ms;
                 refusal.refusal_step_ms = record->refusal.step_ms;
         }
-        if (refusal.client != NOBODY && (refusal.reason || refusal.rejection_step_ms > 0))
+        if (refusal.client != NOBODY && !is_of_exchange(&grant) &&
+            (refusal.reason || refusal.rejection_step_ms > 0))
                 snapshot_write_refusal(writer, &refusal);
 }
 
@@ -94,7 +103,7 @@ static void save_entry(const struct broker *broker, struct snapshot_writer *writ
                 .granted = token_scope(token),
         };
 
-        if (saved.client != NOBODY && saved.expires_at_ms > now_ms &&
+        if (saved.client != NOBODY && !is_of_exchange(&grant) && saved.expires_at_ms > now_ms &&
             !broker_is_purged(broker, entry))
                 snapshot_write_token(writer, &saved);
 }
@@ -201,25 +210,21 @@ static const struct client_settings *settings_of(const struct restoring *restori
         return ours == NOBODY ? NULL : &restoring->broker->settings->clients[ours];
 }
 
-static struct grant_key key_of(const struct restoring *restoring, uint8_t *buffer,
-                               const struct client_settings *client, enum subject_kind kind,
-                               struct text subject, struct text scope)
-{
-        const struct token_request request = {.subject_kind = kind, .subject = subject};
-        const uint8_t *hash_key = restoring->broker->hash_key;
-
-        if (subject.size == 0)
-                return grant_key_make_any_subject(buffer, hash_key, client->identity, scope);
-        return grant_key_make(buffer, hash_key, client->identity, &request, scope);
-}
-
 static int take_refusal(struct restoring *restoring, const struct snapshot_refusal *refusal,
                         const struct client_settings *client)
 {
         struct memory *memory = &restoring->broker->memory;
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        const struct grant_key key = key_of(restoring, buffer, client, refusal->kind,
-                                            refusal->subject, refusal->scope);
+        const uint8_t *hash_key = restoring->broker->hash_key;
+        const struct grant grant = {
+                .identity = client->identity,
+                .subject_kind = refusal->kind,
+                .subject = refusal->subject,
+                .scope = refusal->scope,
+        };
+        const struct grant_key key = refusal->any_subject
+                                             ? grant_key_make_any_subject(buffer, hash_key, &grant)
+                                             : grant_key_make(buffer, hash_key, &grant);
         struct memory_record *record;
 
         if (memory_find(memory, key, refusal->touched_at_ms))
@@ -258,8 +263,13 @@ static int store(struct restoring *restoring, const struct snapshot_token *saved
         struct cache *cache = &restoring->broker->cache;
         const unsigned int hand = restoring->hand ? CACHE_MARK_HAND : 0;
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        const struct grant_key key = key_of(restoring, buffer, client, saved->kind, saved->subject,
-                                            saved->scope);
+        const struct grant grant = {
+                .identity = client->identity,
+                .subject_kind = saved->kind,
+                .subject = saved->subject,
+                .scope = saved->scope,
+        };
+        const struct grant_key key = grant_key_make(buffer, restoring->broker->hash_key, &grant);
         struct token *token;
         int r;
 

@@ -75,11 +75,15 @@ static void refresh_entry(struct broker *broker, const struct cache_entry *entry
         struct application *application = broker_application_of(broker, grant.identity);
         struct issuer *issuer;
 
-        if (!application)
+        /* Nobody has the subject token any more that an exchange needs. */
+        if (!application || grant.subject_kind == SUBJECT_EXCHANGE)
                 return;
         issuer = application->issuers[grant_audience(grant.subject_kind)];
         if (issuer)
-                broker_refresh(broker, key, application, issuer, now_ms);
+                broker_refresh(
+                        broker,
+                        &(struct errand){.key = key, .application = application, .issuer = issuer},
+                        now_ms);
 }
 
 void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)

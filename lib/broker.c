@@ -2,13 +2,8 @@
 
 /*
  * One request goes: client application → policy → token URL and scope → entry → memory of refusals
- * → flight → memory of failures, client and URL state → limits → start. The verdict of the policy
- * comes before anything is looked up or joined, so that neither content nor timing tells a caller
- * without rights what is here.
- *
- * What the entry is worth to this request is one of three (enum worth). A token that lives but
- * should be replaced is handed out where no new one can be had: an issuer that fails is no reason
- * to withhold a token that works. The one exception is the caller who says that an API refused it.
+ * → flight → memory of failures, client and URL state → limits → start. What each of these says of
+ * it is in broker-question.c; what is done about it is here.
  */
 
 #include "broker.h"
@@ -18,17 +13,29 @@
 #include <stdlib.h>
 
 #include "broker-private.h"
-#include "client.h"
 #include "error.h"
-
-/* A token this young satisfies any min_ttl: asking again would bring no longer one. */
-#define YOUNG_MS 10000
 
 /* How long a caller who could have the old token waits for a new one. */
 #define PATIENCE_MS 2000
 
 /* How long before its end the old token is handed over at the latest, so that it is not missed. */
 #define FALLBACK_SLACK_MS 100
+
+/* What makes the key for digests of subject tokens another than the one it is made of. */
+#define TOKEN_KEY_LABEL "subject tokens"
+
+_Static_assert(SUBJECTTOKEN_KEY_BYTES == SHA256_DIGEST_LENGTH, "a digest is taken for the key");
+
+/* Another key of the same secret. */
+static void make_token_key(uint8_t ret[static SUBJECTTOKEN_KEY_BYTES],
+                           const uint8_t hash_key[static SIPHASH_KEY_BYTES])
+{
+        uint8_t bytes[sizeof(TOKEN_KEY_LABEL) + SIPHASH_KEY_BYTES] = TOKEN_KEY_LABEL;
+
+        memcpy(bytes + sizeof(TOKEN_KEY_LABEL), hash_key, SIPHASH_KEY_BYTES);
+        SHA256(bytes, sizeof(bytes), ret);
+        secret_wipe(bytes, sizeof(bytes));
+}
 
 int broker_new(struct broker **ret, const struct settings *settings, const struct policy *policy,
                const uint8_t hash_key[static SIPHASH_KEY_BYTES])
@@ -44,6 +51,7 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
         list_init(&broker->purges);
         list_init(&broker->purged);
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
+        make_token_key(broker->token_key, hash_key);
         list_init(&broker->starts);
         list_init(&broker->running);
         list_init(&broker->paused);
@@ -114,6 +122,7 @@ void broker_free(struct broker *broker)
         free(broker->quotas);
         free(broker->applications);
         secret_wipe(broker->hash_key, sizeof(broker->hash_key));
+        secret_wipe(broker->token_key, sizeof(broker->token_key));
         free(broker);
 }
 
@@ -190,6 +199,7 @@ void broker_take_back(struct reply *reply)
         *reply = (struct reply){
                 .rule = reply->rule,
                 .client = reply->client,
+                .subject_kind = reply->subject_kind,
                 .asked_scope = reply->asked_scope,
                 .scope = reply->asked_scope,
                 .cache_status = reply->cache_status,
@@ -197,48 +207,16 @@ void broker_take_back(struct reply *reply)
         };
 }
 
-static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
+static struct errand errand_of(const struct question *question)
 {
-        const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
-        const uint64_t young_ms = lifetime_ms / 10 > YOUNG_MS ? lifetime_ms / 10 : YOUNG_MS;
-
-        return token->expires_at_ms - now_ms >= min_ttl_ms || now_ms - token->sent_at_ms < young_ms;
-}
-
-static bool is_rejected_by(const struct token *token, const struct token_request *request)
-{
-        const struct text value = token_value(token);
-        uint8_t digest[SHA256_DIGEST_LENGTH];
-
-        if (!request->rejects)
-                return false;
-        SHA256((const unsigned char *)value.bytes, value.size, digest);
-        return memcmp(digest, request->rejected_sha256, sizeof(digest)) == 0;
-}
-
-enum worth broker_entry_worth(const struct broker *broker, struct question *question,
-                              enum cache_status *ret_status, bool *ret_reported)
-{
-        const struct cache_entry *entry = question->entry;
-
-        *ret_status = CACHE_STATUS_FWD_MISS;
-        *ret_reported = false;
-        if (!entry)
-                return WORTH_NOTHING;
-
-        question->freshness = broker_freshness(broker, entry->token, question->now_ms);
-        *ret_status = CACHE_STATUS_FWD_REQUEST;
-        if (is_rejected_by(entry->token, question->request)) {
-                *ret_reported = true;
-                return WORTH_NOTHING;
-        }
-        if (!satisfies(entry->token, question->request->min_ttl_ms, question->now_ms))
-                return WORTH_STOPGAP;
-        *ret_status = CACHE_STATUS_FWD_STALE;
-        if (entry->rejected || question->freshness == FRESHNESS_SPENT)
-                return WORTH_STOPGAP;
-        *ret_status = CACHE_STATUS_HIT;
-        return WORTH_ANSWER;
+        return (struct errand){
+                .key = question->key,
+                .application = question->application,
+                .issuer = question->issuer,
+                .subject_token = question->kind == SUBJECT_EXCHANGE
+                                         ? &question->request->subject_token
+                                         : NULL,
+        };
 }
 
 static void judge_entry(struct broker *broker, struct question *question, struct reply *reply)
@@ -251,84 +229,6 @@ static void judge_entry(struct broker *broker, struct question *question, struct
                 question->entry->rejected = true;
                 broker->counters.rejections++;
         }
-}
-
-enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
-                                      uint64_t *ret_left_ms)
-{
-        const struct grant grant = grant_of_key(key);
-        uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        const struct grant_key keys[] = {
-                key,
-                grant_key_make_any_subject(buffer, broker->hash_key, grant.identity, grant.scope),
-        };
-
-        for (size_t i = 0; i < 2; i++) {
-                const struct memory_record *record = memory_find(&broker->memory, keys[i], now_ms);
-
-                if (record && backoff_holds(&record->refusal, now_ms)) {
-                        *ret_left_ms = backoff_left_ms(&record->refusal, now_ms);
-                        return record->reason;
-                }
-        }
-        return REASON_NONE;
-}
-
-/* Why no fetch may begin for this grant just now; else REASON_NONE. */
-static enum reason remembered_failure(struct broker *broker, const struct question *question,
-                                      uint64_t *ret_left_ms)
-{
-        const struct memory_record *record = memory_find(&broker->memory, question->key,
-                                                         question->now_ms);
-        const struct backoff *failure;
-
-        if (!record)
-                return REASON_NONE;
-        if (question->entry && question->entry->rejected &&
-            backoff_holds(&record->rejection, question->now_ms)) {
-                *ret_left_ms = backoff_left_ms(&record->rejection, question->now_ms);
-                return REASON_REJECTED_AGAIN;
-        }
-        failure = question->worth == WORTH_NOTHING ? &record->miss : &record->refresh;
-        *ret_left_ms = backoff_left_ms(failure, question->now_ms);
-        return backoff_holds(failure, question->now_ms) ? record->reason : REASON_NONE;
-}
-
-/* Why nothing may be asked of the issuer just now; else REASON_NONE. */
-static enum reason judge_issuer(struct broker *broker, const struct question *question,
-                                uint64_t *ret_left_ms)
-{
-        struct credentials *credentials = &question->application->credentials;
-        struct breaker *breaker = &question->issuer->breaker;
-
-        if (broker->draining)
-                return REASON_SHUTTING_DOWN;
-        if (credentials_are_held(credentials, question->now_ms)) {
-                *ret_left_ms = backoff_left_ms(&credentials->hold, question->now_ms);
-                return REASON_CREDENTIALS_REFUSED;
-        }
-        if (breaker_state(breaker, question->now_ms) == BREAKER_OPEN) {
-                *ret_left_ms = breaker_left_ms(breaker, question->now_ms);
-                return breaker->held ? REASON_ISSUER_THROTTLES : REASON_BREAKER_OPEN;
-        }
-        return REASON_NONE;
-}
-
-enum reason broker_blocked(struct broker *broker, const struct question *question,
-                           const struct flight *flight, uint64_t *ret_left_ms)
-{
-        enum reason reason;
-
-        *ret_left_ms = 0;
-        reason = broker_remembered_refusal(broker, question->key, question->now_ms, ret_left_ms);
-        if (reason)
-                return reason;
-        if (flight)
-                return flight->state == FLIGHT_CANCELLED ? REASON_SHUTTING_DOWN : REASON_NONE;
-        reason = remembered_failure(broker, question, ret_left_ms);
-        if (reason)
-                return reason;
-        return judge_issuer(broker, question, ret_left_ms);
 }
 
 /* When a waiter stops waiting: at its own end, or earlier if it has something to fall back on. */
@@ -404,6 +304,7 @@ static int begin(struct broker *broker, const struct question *question, struct 
                  uint64_t *ret_left_ms)
 {
         struct quota *quota = quota_of(broker, question->rule);
+        const struct errand errand = errand_of(question);
         struct memory_record *record;
         int r;
 
@@ -418,8 +319,7 @@ static int begin(struct broker *broker, const struct question *question, struct 
                 backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
                                MEMORY_REJECTION_MAX_MS, question->now_ms);
         }
-        r = broker_begin_flight(ret, broker, question->key, question->application, question->issuer,
-                                question->peer, question->now_ms);
+        r = broker_begin_flight(ret, broker, &errand, question->peer, question->now_ms);
         if (r)
                 return error_trace(r);
         if (quota) /* there is one left, as was seen above */
@@ -470,51 +370,11 @@ static void answer_from_memory(struct broker *broker, const struct question *que
         }
         broker->counters.hits++;
         question->entry->used = true;
-        if (question->freshness == FRESHNESS_DUE)
-                broker_refresh(broker, question->key, question->application, question->issuer,
-                               question->now_ms);
-}
+        if (question->freshness == FRESHNESS_DUE) {
+                const struct errand errand = errand_of(question);
 
-int broker_judge_request(struct broker *broker, struct question *question,
-                         uint8_t buffer[static GRANT_KEY_MAX_BYTES])
-{
-        const struct token_request *request = question->request;
-        const struct client_settings *client;
-        size_t index;
-        int r, unknown;
-
-        r = policy_select(broker->policy, question->peer, &request->keys, &question->rule);
-        unknown = client_select(broker->settings, request, &index);
-        if (!unknown) {
-                client = &broker->settings->clients[index];
-                question->client = index;
-                question->client_settings = client;
-                question->application = broker->applications[index];
+                broker_refresh(broker, &errand, question->now_ms);
         }
-        /* Whoever has no rule is not told which clients there are. */
-        if (r || unknown)
-                return r ? r : unknown;
-        if (r == 0)
-                r = policy_check_client(question->rule, index);
-        if (r == 0)
-                r = policy_check_subject(question->rule, request->subject_kind, request->subject);
-        if (r)
-                return r;
-        question->issuer = question->application->issuers[grant_audience(request->subject_kind)];
-        if (!question->issuer)
-                return REASON_NO_TOKEN_URL;
-        if (request->scope.size > 0)
-                question->scope = request->scope;
-        else if (client->default_scope)
-                question->scope = TEXT(client->default_scope);
-        else
-                return REASON_MISSING_SCOPE;
-        r = policy_check_scope(question->rule, question->scope);
-        if (r)
-                return r;
-        question->key = grant_key_make(buffer, broker->hash_key, client->identity, request,
-                                       question->scope);
-        return 0;
 }
 
 int broker_ask(struct broker *broker, const struct token_request *request, const struct peer *peer,
@@ -527,9 +387,13 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 
         broker->counters.requests++;
         r = broker_judge_request(broker, &question, key_bytes);
+        if (!r && question.kind == SUBJECT_EXCHANGE &&
+            broker_has_ended(broker, &request->subject_token, now_ms))
+                r = REASON_SUBJECT_TOKEN_EXPIRED;
         *ret = (struct reply){
                 .rule = question.rule,
                 .client = question.client_settings,
+                .subject_kind = question.kind,
                 .asked_scope = question.scope,
                 .scope = question.scope,
         };

@@ -136,16 +136,12 @@ void broker_secrets_read(struct broker *broker, size_t client, uint64_t now_ms);
 
 const struct policy *broker_policy(const struct broker *broker);
 
-/* From now on these rules decide, also about those who wait. What a rule has used of its fetches is
- * kept for the rule of the same name and rate. `policy` is borrowed; the one before may be named in
- * replies that were handed out. 0 or -ENOMEM, and nothing has changed. */
-int broker_set_policy(struct broker *broker, const struct policy *policy, uint64_t now_ms);
-
 /*
- * Another configuration from now on, rules included (see broker_set_policy()). A client whose
- * identity was there before keeps what is known of it; of the others nothing is kept, and requests
- * of theirs that are under way end as those of a purged grant do. The secrets of new clients are to
- * be set next. Both are borrowed. Those before are named by the replies of callers who asked under
+ * Another configuration from now on. A client whose identity was there before keeps what is known
+ * of it; of the others nothing is kept, and requests of theirs that are under way end as those of a
+ * purged grant do. The secrets of new clients are to be set next. The rules decide at once, also
+ * about those who wait; what a rule has used of its fetches is kept for the rule of the same name
+ * and rate. Both are borrowed. Those before are named by the replies of callers who asked under
  * them, until those are written, and by nothing else. 0 or -ENOMEM, and nothing has changed.
  */
 int broker_reconfigure(struct broker *broker, const struct settings *settings,
@@ -161,10 +157,10 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
 /* What is to be done next, or false. Call until false: work to be done waits for nothing else. */
 bool broker_next(struct broker *broker, uint64_t now_ms, struct command *ret);
 
-/* A fetch has ended; `result` is borrowed. `wall_s` is the time of day in seconds since 1970.
- * Returns why it brought no token, REASON_NONE if it did. */
+/* A fetch has ended; `result` is borrowed. `wall_ms` is the time of day since 1970. Returns why it
+ * brought no token, REASON_NONE if it did. */
 enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
-                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_s);
+                              const struct fetch_result *result, uint64_t now_ms, int64_t wall_ms);
 
 /* A fetch was not begun, because everybody who waits for it has hung up. */
 void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t now_ms);
@@ -300,7 +296,9 @@ bool broker_client_status(const struct broker *broker, size_t client, uint64_t n
 /* What a request would meet, and why. Times in milliseconds; 0: not so. */
 struct explanation {
         enum reason refused; /* what the request would be refused for before memory is looked at */
-        struct grant grant;  /* canonical; borrows from the request and the settings */
+        struct grant grant;  /* canonical; borrows from the request and the settings. With a refusal
+                              * there are its kind and its scope only, as far as they were read;
+                              * never a digest */
         const struct rule *rule; /* that decides about the caller; NULL: none */
         const struct client_settings *client_settings; /* that is meant; NULL: none was found */
         const char *client;                            /* name */

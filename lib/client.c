@@ -29,17 +29,46 @@ void client_digest(uint8_t ret[static SNAPSHOT_DIGEST_BYTES], const struct clien
         SHA256(parts, sizeof(parts), ret);
 }
 
+const char *client_sent_id(const struct client_settings *client)
+{
+        return client->client_id ? client->client_id : CLIENT_PLACEHOLDER_ID;
+}
+
+enum subject_kind client_kind(const struct client_settings *client,
+                              const struct token_request *request)
+{
+        if (request->subject_kind == SUBJECT_APPLICATION && client_is_anonymous(client))
+                return SUBJECT_ANONYMOUS;
+        return request->subject_kind;
+}
+
+/* The only one that has no client_id. */
+static int find_nameless(const struct settings *settings, size_t *ret_index)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < settings->n_clients; i++) {
+                if (settings->clients[i].client_id)
+                        continue;
+                *ret_index = i;
+                n++;
+        }
+        return n == 1 ? 0 : REASON_UNKNOWN_CLIENT;
+}
+
 int client_find(const struct settings *settings, struct text wanted, size_t *ret_index)
 {
         for (size_t i = 0; i < settings->n_clients; i++) {
                 const struct client_settings *client = &settings->clients[i];
 
                 if (text_equal(wanted, TEXT(client->name)) ||
-                    text_equal(wanted, TEXT(client->client_id))) {
+                    (client->client_id && text_equal(wanted, TEXT(client->client_id)))) {
                         *ret_index = i;
                         return 0;
                 }
         }
+        if (text_equal(wanted, TEXT(CLIENT_PLACEHOLDER_ID)))
+                return find_nameless(settings, ret_index);
         return REASON_UNKNOWN_CLIENT;
 }
 

@@ -14,7 +14,25 @@
 void client_digest(uint8_t ret[static SNAPSHOT_DIGEST_BYTES], const struct client_settings *client,
                    const char *cert_file);
 
-/* The one of this name or client_id. 0 or REASON_UNKNOWN_CLIENT. */
+/* What the issuer documents for clients that have neither. */
+#define CLIENT_PLACEHOLDER_ID     "clientId"
+#define CLIENT_PLACEHOLDER_SECRET "clientSecret"
+
+/* The client_id that the issuer is sent. */
+const char *client_sent_id(const struct client_settings *client);
+
+static inline bool client_is_anonymous(const struct client_settings *client)
+{
+        return client->token_url[AUDIENCE_ANONYMOUS];
+}
+
+/* What a request means at this client application: a token of the application's own is one of an
+ * anonymous customer where it is an anonymous one. No parameter has a say in that. */
+enum subject_kind client_kind(const struct client_settings *client,
+                              const struct token_request *request);
+
+/* The one of this name or client_id; the placeholder means the only one without. 0 or
+ * REASON_UNKNOWN_CLIENT. */
 int client_find(const struct settings *settings, struct text wanted, size_t *ret_index);
 
 /*

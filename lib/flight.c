@@ -156,7 +156,20 @@ void flight_free(struct flights *flights, struct flight *flight)
         list_unlink(&flight->all_link);
         list_unlink(&flight->place_link);
         flights->n_flights--;
+        secret_deinit(&flight->subject_token_bytes);
         free(flight);
+}
+
+int flight_keep_subject_token(struct flight *flight, const struct subjecttoken *token)
+{
+        int r;
+
+        r = secret_assign(&flight->subject_token_bytes, token->value.bytes, token->value.size);
+        if (r)
+                return error_trace(r);
+        flight->subject_token = *token;
+        flight->subject_token.value.bytes = flight->subject_token_bytes.bytes;
+        return 0;
 }
 
 void flight_own(struct flight *flight, uid_t uid)

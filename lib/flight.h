@@ -16,6 +16,7 @@
 #include "policy.h"
 #include "reason.h"
 #include "reply.h"
+#include "secret.h"
 #include "share.h"
 #include "timerheap.h"
 
@@ -66,13 +67,15 @@ struct flight {
         uint64_t queued_at_ms;
         uint64_t latest_ms; /* when the last of its callers gives up */
         unsigned int retries;
-        enum reason failure;             /* of the last try */
-        uint64_t secret_id;              /* which secret it was sent with (see credentials.h) */
-        unsigned int n_secrets;          /* how many secrets it was tried with */
-        struct timer pause;              /* broker::pauses */
-        struct application *application; /* borrowed, and kept by it, like: */
-        struct issuer *issuer;           /* where the token is fetched */
-        struct grant_key key;            /* of the bytes below */
+        enum reason failure;               /* of the last try */
+        uint64_t secret_id;                /* which secret it was sent with (see credentials.h) */
+        unsigned int n_secrets;            /* how many secrets it was tried with */
+        struct timer pause;                /* broker::pauses */
+        struct application *application;   /* borrowed, and kept by it, like: */
+        struct issuer *issuer;             /* where the token is fetched */
+        struct subjecttoken subject_token; /* of an exchange; in the bytes of: */
+        struct secret subject_token_bytes;
+        struct grant_key key; /* of the bytes below */
         uint8_t key_bytes[];
 };
 
@@ -128,7 +131,11 @@ bool flights_admit_refresh(const struct flights *flights);
 /* A new flight, in the table, for which there is a place. 0 or -ENOMEM. */
 int flight_new(struct flight **ret, struct flights *flights, struct grant_key key);
 
-/* Takes the flight out of the table and frees it. It has no waiters and is in no list. */
+/* Keeps a copy of the subject token that is to be exchanged. 0 or -ENOMEM. */
+int flight_keep_subject_token(struct flight *flight, const struct subjecttoken *token);
+
+/* Takes the flight out of the table and frees it, and wipes its subject token. It has no waiters
+ * and is in no list. */
 void flight_free(struct flights *flights, struct flight *flight);
 
 /* A flight that was admitted for this uid, and began: its share goes back with the flight. */

@@ -43,6 +43,8 @@ enum freshness freshness_of(const struct token *token, const struct freshness_li
 
         if (now_ms + FRESHNESS_LIVE_MIN_MS > token->expires_at_ms)
                 return FRESHNESS_ENDED;
+        if (token->capped)
+                return token->sent_at_ms < due_since_ms ? FRESHNESS_DUE : FRESHNESS_FRESH;
         if (token->expires_at_ms - now_ms < margin(lifetime_ms, limits))
                 return FRESHNESS_SPENT;
         if (now_ms >= token->refresh_at_ms || token->sent_at_ms < due_since_ms)

@@ -7,7 +7,8 @@
  * the callers' backs), then spent (callers wait for a new one, and get this one only where none
  * comes), and in its last second over. The refresh point is spread by a tenth of R either way, so
  * that tokens fetched together are not renewed together; it leaves room for a fetch before the
- * token is spent.
+ * token is spent. A token that is capped is fresh to its last second, since no other would live
+ * longer.
  */
 
 #include <stdint.h>

@@ -164,3 +164,31 @@ enum json_member json_get_integer(json_object *object, const char *name, int64_t
         *ret = json_object_get_int64(value);
         return JSON_MEMBER_PRESENT;
 }
+
+/* The largest power of two is the first double that is too large. */
+static int64_t round_down(double number)
+{
+        int64_t whole;
+
+        if (number >= 0x1p63)
+                return INT64_MAX;
+        if (number < -0x1p63)
+                return INT64_MIN;
+        whole = (int64_t)number;
+        return (double)whole > number ? whole - 1 : whole;
+}
+
+enum json_member json_get_number(json_object *object, const char *name, int64_t *ret)
+{
+        json_object *value;
+        double number;
+
+        if (!json_object_object_get_ex(object, name, &value) ||
+            !json_object_is_type(value, json_type_double))
+                return json_get_integer(object, name, ret);
+        number = json_object_get_double(value);
+        if (number != number)
+                return JSON_MEMBER_INVALID;
+        *ret = round_down(number);
+        return JSON_MEMBER_PRESENT;
+}

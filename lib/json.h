@@ -35,3 +35,6 @@ enum json_member json_get_text(json_object *object, const char *name, struct tex
 
 /* A JSON integer: no fraction, no exponent, no string. Saturates outside int64_t. */
 enum json_member json_get_integer(json_object *object, const char *name, int64_t *ret);
+
+/* Any JSON number, rounded down. Saturates outside int64_t. */
+enum json_member json_get_number(json_object *object, const char *name, int64_t *ret);

@@ -45,7 +45,7 @@ static int decode_base64url(struct secret *ret, struct text text)
         if (padding == 3 ||
             EVP_DecodeBlock((unsigned char *)ret->bytes, (const unsigned char *)base64.bytes,
                             (int)base64.size) != (int)(base64.size / 4 * 3)) {
-                r = JWT_E_NO_LIFETIME;
+                r = JWT_E_MALFORMED;
                 goto out;
         }
         ret->size = base64.size / 4 * 3 - padding;
@@ -55,30 +55,56 @@ out:
         return error_trace(r);
 }
 
-int jwt_lifetime_s(struct text token, int64_t *ret)
+/* *ret goes to json_release(), whatever the outcome. 0, -ENOMEM or JWT_E_MALFORMED. */
+static int read_claims(struct text token, json_object **ret)
 {
         struct secret payload = SECRET_INIT(0);
-        json_object *claims = NULL;
-        int64_t exp, iat;
         struct text part;
         int r;
 
+        *ret = NULL;
         if (!find_payload(token, &part) || token.size > INT32_MAX / 2)
-                return JWT_E_NO_LIFETIME;
+                return JWT_E_MALFORMED;
         r = decode_base64url(&payload, part);
-        if (r)
-                goto out;
-        r = json_parse_object(&claims, (struct text){payload.bytes, payload.size});
-        if (r) {
-                r = r < 0 ? r : JWT_E_NO_LIFETIME;
-                goto out;
+        if (r == 0) {
+                r = json_parse_object(ret, (struct text){payload.bytes, payload.size});
+                if (r > 0)
+                        r = JWT_E_MALFORMED;
         }
+        secret_deinit(&payload);
+        return error_trace(r);
+}
+
+int jwt_lifetime_s(struct text token, int64_t *ret)
+{
+        json_object *claims;
+        int64_t exp, iat;
+        int r;
+
+        r = read_claims(token, &claims);
+        if (r)
+                return r < 0 ? error_trace(r) : JWT_E_NO_LIFETIME;
         if (json_get_integer(claims, "exp", &exp) != JSON_MEMBER_PRESENT ||
             json_get_integer(claims, "iat", &iat) != JSON_MEMBER_PRESENT ||
             __builtin_sub_overflow(exp, iat, ret))
                 r = JWT_E_NO_LIFETIME;
-out:
         json_release(claims);
-        secret_deinit(&payload);
-        return error_trace(r);
+        return r;
+}
+
+int jwt_expiry_s(struct text token, int64_t *ret)
+{
+        json_object *claims;
+        int r;
+
+        r = read_claims(token, &claims);
+        if (r)
+                return error_trace(r);
+        switch (json_get_number(claims, "exp", ret)) {
+        case JSON_MEMBER_PRESENT: break;
+        case JSON_MEMBER_ABSENT: r = JWT_E_NO_EXPIRY; break;
+        case JSON_MEMBER_INVALID: r = JWT_E_BAD_EXPIRY; break;
+        }
+        json_release(claims);
+        return r;
 }

@@ -138,9 +138,11 @@ static void render_tokens(const struct metrics *metrics, struct exposition *expo
                 [CACHE_STATUS_FWD_REQUEST] = "request",
         };
 
-        exposition_family(exposition, "egain_tokend_tokens_served_total", EXPOSITION_COUNTER,
-                          "Tokens handed out, by where they came from (the terms of RFC 9211) and "
-                          "whether the fetch of another request served them.");
+        exposition_family(
+                exposition, "egain_tokend_tokens_served_total", EXPOSITION_COUNTER,
+                "Tokens handed out, to callers and as credentials, by where they came from "
+                "(the terms of RFC 9211) and whether the fetch of another request served "
+                "them.");
         for (enum cache_status status = 0; status <= CACHE_STATUS_FWD_REQUEST; status++)
                 for (int collapsed = 0; collapsed < 2; collapsed++) {
                         if (status == CACHE_STATUS_HIT && collapsed)
@@ -186,10 +188,14 @@ void metrics_render(const struct metrics *metrics, struct exposition *exposition
 {
         exposition_family(
                 exposition, "egain_tokend_requests_total", EXPOSITION_COUNTER,
-                "Requests for a token that were answered, by outcome (refused: the caller "
+                "Requests of callers for a token, answered, by outcome (refused: the caller "
                 "or its request is at fault; failed: the issuer or the daemon) and "
                 "reason.");
         render_requests(metrics->requests[METRICS_TOKEN], "granted", exposition);
+        exposition_family(exposition, "egain_tokend_credential_requests_total", EXPOSITION_COUNTER,
+                          "Tokens that systemd asked for as credentials of units, by outcome and "
+                          "reason; a unit that is given none does not start.");
+        render_requests(metrics->requests[METRICS_CREDENTIAL], "granted", exposition);
         exposition_family(exposition, "egain_tokend_other_requests_total", EXPOSITION_COUNTER,
                           "Requests for anything but a token that were answered, those to wrong "
                           "paths included.");

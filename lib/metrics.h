@@ -19,8 +19,9 @@
 #define METRICS_BOUNDS 12
 
 enum metrics_request {
-        METRICS_TOKEN, /* it asked for a token */
-        METRICS_OTHER, /* anything else, such as a wrong path or the request for metrics */
+        METRICS_TOKEN,      /* a caller asked for a token */
+        METRICS_CREDENTIAL, /* systemd did, on behalf of a unit that it starts */
+        METRICS_OTHER,      /* anything else, such as a wrong path or the request for metrics */
         _METRICS_REQUEST_N,
 };
 

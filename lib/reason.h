@@ -17,13 +17,48 @@
         X(REPEATED_PARAMETER, "repeated_parameter", 400, "invalid_request", 0,                     \
           "A parameter occurs twice; send each one once.")                                         \
         X(MISSING_GRANT_TYPE, "missing_grant_type", 400, "invalid_request", 0,                     \
-          "There is no grant_type; send grant_type=password.")                                     \
+          "There is no grant_type; send grant_type=password, or another that is served.")          \
         X(UNSUPPORTED_GRANT_TYPE, "unsupported_grant_type", 400, "unsupported_grant_type", 0,      \
-          "This grant_type is not served here; send grant_type=password.")                         \
+          "This grant_type is not served here; password, client_credentials and token exchange "   \
+          "are.")                                                                                  \
         X(MISSING_SUBJECT, "missing_subject", 400, "invalid_request", 0,                           \
           "There is no subject; send one of subject_username, subject_userid and subject_email.")  \
         X(AMBIGUOUS_SUBJECT, "ambiguous_subject", 400, "invalid_request", 0,                       \
           "There is more than one subject; send exactly one.")                                     \
+        X(UNWANTED_SUBJECT, "unwanted_subject", 400, "invalid_request", 0,                         \
+          "grant_type=client_credentials is for the client application itself; leave out "         \
+          "whatever "                                                                              \
+          "begins with subject_, or send grant_type=password.")                                    \
+        X(EXCHANGE_IN_QUERY, "exchange_in_query", 400, "invalid_request", 0,                       \
+          "Tokens are exchanged by POST /oauth2/token only, with the subject token in the body.")  \
+        X(SUBJECT_TOKEN_IN_QUERY, "subject_token_in_query", 400, "invalid_request", 0,             \
+          "There is a token in the query, where logs may keep it; send it in the body.")           \
+        X(EXCHANGE_PARAMETER, "exchange_parameter", 400, "invalid_request", 0,                     \
+          "actor_token, actor_token_type, resource and audience are not served; leave them out.")  \
+        X(BAD_REQUESTED_TOKEN_TYPE, "bad_requested_token_type", 400, "invalid_request", 0,         \
+          "requested_token_type can only be urn:ietf:params:oauth:token-type:access_token.")       \
+        X(MISSING_REGISTRATION_ID, "missing_registration_id", 400, "invalid_request", 0,           \
+          "There is no registration_id; it says which identity provider the subject token is of.") \
+        X(BAD_REGISTRATION_ID, "bad_registration_id", 400, "invalid_request", 0,                   \
+          "registration_id is not 1 to 128 bytes of UTF-8 without control characters.")            \
+        X(MISSING_SUBJECT_TOKEN, "missing_subject_token", 400, "invalid_request", 0,               \
+          "There is no subject_token; send the token of the identity provider.")                   \
+        X(LONG_SUBJECT_TOKEN, "long_subject_token", 400, "invalid_request", 0,                     \
+          "The subject_token is over 16 KiB.")                                                     \
+        X(MISSING_SUBJECT_TOKEN_TYPE, "missing_subject_token_type", 400, "invalid_request", 0,     \
+          "There is no subject_token_type; send urn:ietf:params:oauth:token-type:access_token.")   \
+        X(BAD_SUBJECT_TOKEN_TYPE, "bad_subject_token_type", 400, "invalid_request", 0,             \
+          "subject_token_type is not urn:ietf:params:oauth:token-type:access_token, nor that "     \
+          "with jwt "                                                                              \
+          "or id_token.")                                                                          \
+        X(SUBJECT_TOKEN_NOT_JWT, "subject_token_not_jwt", 400, "invalid_request", 0,               \
+          "The subject_token is not a JWT whose claims can be read.")                              \
+        X(SUBJECT_TOKEN_NO_EXP, "subject_token_no_exp", 400, "invalid_request", 0,                 \
+          "The subject_token is a JWT without exp, so that nothing says when it ends.")            \
+        X(SUBJECT_TOKEN_BAD_EXP, "subject_token_bad_exp", 400, "invalid_request", 0,               \
+          "The subject_token is a JWT whose exp is no number.")                                    \
+        X(SUBJECT_TOKEN_EXPIRED, "subject_token_expired", 400, "invalid_request", 0,               \
+          "The subject_token has ended; get a new one of the identity provider.")                  \
         X(EMPTY_SUBJECT, "empty_subject", 400, "invalid_request", 0,                               \
           "The subject is empty; it must be 1 to 256 bytes long.")                                 \
         X(LONG_SUBJECT, "long_subject", 400, "invalid_request", 0,                                 \
@@ -63,14 +98,21 @@
         X(UNKNOWN_CLIENT, "unknown_client", 401, "invalid_client", 0,                              \
           "No client application of this name or client_id is configured.")                        \
         X(NO_TOKEN_URL, "no_token_url", 400, "unauthorized_client", 0,                             \
-          "This client application has no token URL for this kind of subject; users need "         \
-          "user_token_url, customers customer_token_url.")                                         \
+          "This client application has no token URL for this; customers need customer_token_url, " \
+          "all "                                                                                   \
+          "else needs user_token_url.")                                                            \
+        X(ANONYMOUS_CLIENT, "anonymous_client", 400, "unauthorized_client", 0,                     \
+          "This client application is for anonymous customers; it takes "                          \
+          "grant_type=client_credentials "                                                         \
+          "alone.")                                                                                \
         X(BAD_CONTENT_TYPE, "bad_content_type", 400, "invalid_request", 0,                         \
           "The body must be of type application/x-www-form-urlencoded.")                           \
-        X(BODY_TOO_LARGE, "body_too_large", 413, "invalid_request", 0, "The body is over 16 KiB.") \
+        X(BODY_TOO_LARGE, "body_too_large", 413, "invalid_request", 0, "The body is over 32 KiB.") \
         X(NOT_FOUND, "not_found", 404, "invalid_request", 0, "There is nothing at this path.")     \
         X(BAD_METHOD, "bad_method", 405, "invalid_request", 0,                                     \
           "This path does not take this method; the header Allow names those it takes.")           \
+        X(CONFIG_NOT_TAKEN_OVER, "config_not_taken_over", 409, "", 0,                              \
+          "The configuration that was read again is not taken over; its messages say why.")        \
         /* the caller is not entitled, or may not be the caller at all */                          \
         X(NOT_PERMITTED, "not_permitted", 403, "access_denied", 0,                                 \
           "No rule of the daemon's configuration is for this caller.")                             \
@@ -107,14 +149,14 @@
           "No entry of credentials is for this unit and this name.")                               \
         /* the issuer refuses this subject or scope */                                             \
         X(SUBJECT_REFUSED, "subject_refused", 400, "invalid_grant", 0,                             \
-          "The issuer does not know the subject, or refuses it.")                                  \
+          "The issuer does not know the subject, or refuses it or the request.")                   \
         X(SCOPE_REFUSED, "scope_refused", 400, "invalid_scope", 0,                                 \
           "The issuer refuses the scope for this client application.")                             \
         /* the issuer, or what we told it, is at fault */                                          \
         X(CREDENTIALS_REFUSED, "credentials_refused", 502, "server_error", 0,                      \
           "The issuer refuses the client credentials that the daemon is configured with.")         \
         X(CLIENT_UNAUTHORIZED, "client_unauthorized", 502, "server_error", 0,                      \
-          "The issuer does not let this client application act on behalf of subjects.")            \
+          "The issuer does not let this client application ask for such tokens.")                  \
         X(ANSWER_UNUSABLE, "answer_unusable", 502, "server_error", 0,                              \
           "The issuer's answer holds no usable token.")                                            \
         X(ANSWER_REDIRECT, "answer_redirect", 502, "server_error", 0,                              \

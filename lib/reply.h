@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "reason.h"
+#include "request.h"
 #include "text.h"
 #include "token.h"
 
@@ -26,6 +27,7 @@ struct reply {
         const struct rule
                 *rule; /* that decided; NULL: none was selected. In the policy, or static */
         const struct client_settings *client; /* that was meant; NULL: none was found */
+        enum subject_kind subject_kind;       /* as the client application settles it */
         struct token *token;                  /* one reference, the receiver's to drop */
         struct text asked_scope; /* canonical; in the request's or the settings' memory */
         struct text scope;     /* granted; in the token's memory, the request's or the settings' */

@@ -12,11 +12,10 @@
 
 #include "request.h"
 
-#include <openssl/evp.h>
 #include <openssl/sha.h>
-#include <strings.h>
 
 #include "error.h"
+#include "form.h"
 
 #define MIN_TTL_MAX_DIGITS 9
 #define LIMIT_MAX_DIGITS   6
@@ -36,32 +35,62 @@ enum parameter {
         PARAMETER_AFTER,
         PARAMETER_PASSWORD, /* some libraries insist on sending these two */
         PARAMETER_USERNAME,
+        PARAMETER_SUBJECT_TOKEN, /* from here on: of token exchange */
+        PARAMETER_SUBJECT_TOKEN_TYPE,
+        PARAMETER_REGISTRATION_ID,
+        PARAMETER_REQUESTED_TOKEN_TYPE,
+        PARAMETER_ACTOR_TOKEN, /* these would change whose token it is, or for what, */
+        PARAMETER_ACTOR_TOKEN_TYPE,
+        PARAMETER_RESOURCE, /* and RFC 8693 §2.1 lets these two occur more than once */
+        PARAMETER_AUDIENCE,
         _PARAMETER_N,
 };
 
-static const char *const parameter_names[_PARAMETER_N] = {
-        [PARAMETER_GRANT_TYPE] = "grant_type",
-        [PARAMETER_SUBJECT_USERNAME] = "subject_username",
-        [PARAMETER_SUBJECT_USERID] = "subject_userid",
-        [PARAMETER_SUBJECT_EMAIL] = "subject_email",
-        [PARAMETER_SCOPE] = "scope",
-        [PARAMETER_CLIENT_ID] = "client_id",
-        [PARAMETER_CLIENT_SECRET] = "client_secret",
-        [PARAMETER_MIN_TTL] = "min_ttl",
-        [PARAMETER_REJECTED_TOKEN_SHA256] = "rejected_token_sha256",
-        [PARAMETER_LIMIT] = "limit",
-        [PARAMETER_AFTER] = "after",
-        [PARAMETER_PASSWORD] = "password",
-        [PARAMETER_USERNAME] = "username",
+/* With its size, since every name of a request is held against them. */
+#define NAME(string)                         \
+        {                                    \
+                (string), sizeof(string) - 1 \
+        }
+
+static const struct text parameter_names[_PARAMETER_N] = {
+        [PARAMETER_GRANT_TYPE] = NAME("grant_type"),
+        [PARAMETER_SUBJECT_USERNAME] = NAME("subject_username"),
+        [PARAMETER_SUBJECT_USERID] = NAME("subject_userid"),
+        [PARAMETER_SUBJECT_EMAIL] = NAME("subject_email"),
+        [PARAMETER_SCOPE] = NAME("scope"),
+        [PARAMETER_CLIENT_ID] = NAME("client_id"),
+        [PARAMETER_CLIENT_SECRET] = NAME("client_secret"),
+        [PARAMETER_MIN_TTL] = NAME("min_ttl"),
+        [PARAMETER_REJECTED_TOKEN_SHA256] = NAME("rejected_token_sha256"),
+        [PARAMETER_LIMIT] = NAME("limit"),
+        [PARAMETER_AFTER] = NAME("after"),
+        [PARAMETER_PASSWORD] = NAME("password"),
+        [PARAMETER_USERNAME] = NAME("username"),
+        [PARAMETER_SUBJECT_TOKEN] = NAME("subject_token"),
+        [PARAMETER_SUBJECT_TOKEN_TYPE] = NAME("subject_token_type"),
+        [PARAMETER_REGISTRATION_ID] = NAME("registration_id"),
+        [PARAMETER_REQUESTED_TOKEN_TYPE] = NAME("requested_token_type"),
+        [PARAMETER_ACTOR_TOKEN] = NAME("actor_token"),
+        [PARAMETER_ACTOR_TOKEN_TYPE] = NAME("actor_token_type"),
+        [PARAMETER_RESOURCE] = NAME("resource"),
+        [PARAMETER_AUDIENCE] = NAME("audience"),
 };
+
+#define PASSWORD           "password"
+#define CLIENT_CREDENTIALS "client_credentials"
+#define TOKEN_EXCHANGE     "urn:ietf:params:oauth:grant-type:token-exchange"
 
 static const struct {
         const char *name;
-        enum parameter parameter;
+        const char *grant_type;
+        enum parameter parameter; /* _PARAMETER_N: there is no subject */
 } subject_kinds[_SUBJECT_KIND_N] = {
-        [SUBJECT_USERNAME] = {"username", PARAMETER_SUBJECT_USERNAME},
-        [SUBJECT_USERID] = {"userid", PARAMETER_SUBJECT_USERID},
-        [SUBJECT_EMAIL] = {"email", PARAMETER_SUBJECT_EMAIL},
+        [SUBJECT_USERNAME] = {"username", PASSWORD, PARAMETER_SUBJECT_USERNAME},
+        [SUBJECT_USERID] = {"userid", PASSWORD, PARAMETER_SUBJECT_USERID},
+        [SUBJECT_EMAIL] = {"email", PASSWORD, PARAMETER_SUBJECT_EMAIL},
+        [SUBJECT_APPLICATION] = {"application", CLIENT_CREDENTIALS, _PARAMETER_N},
+        [SUBJECT_ANONYMOUS] = {"anonymous", CLIENT_CREDENTIALS, _PARAMETER_N},
+        [SUBJECT_EXCHANGE] = {"exchange", TOKEN_EXCHANGE, PARAMETER_REGISTRATION_ID},
 };
 
 /* The parameters of one form, decoded. */
@@ -69,6 +98,8 @@ struct form {
         enum request_source source;
         bool encoded; /* something in it is, perhaps */
         struct request_keys *keys;
+        bool token_in_query; /* somebody's token is where tokens never are */
+        bool names_subject;  /* a parameter begins with subject_, whether we know it or not */
         bool seen[_PARAMETER_N];
         struct text values[_PARAMETER_N];
 };
@@ -78,9 +109,26 @@ const char *subject_kind_name(enum subject_kind kind)
         return subject_kinds[kind].name;
 }
 
+bool subject_kind_names(enum subject_kind kind)
+{
+        return subject_kinds[kind].parameter != _PARAMETER_N;
+}
+
+size_t subject_kind_max_bytes(enum subject_kind kind)
+{
+        return kind == SUBJECT_EXCHANGE ? REQUEST_REGISTRATION_MAX_BYTES
+                                        : REQUEST_SUBJECT_MAX_BYTES;
+}
+
 const char *subject_kind_parameter(enum subject_kind kind)
 {
-        return parameter_names[subject_kinds[kind].parameter];
+        return subject_kind_names(kind) ? parameter_names[subject_kinds[kind].parameter].bytes
+                                        : NULL;
+}
+
+const char *subject_kind_grant_type(enum subject_kind kind)
+{
+        return subject_kinds[kind].grant_type;
 }
 
 void request_init(struct token_request *request)
@@ -95,57 +143,15 @@ void request_deinit(struct token_request *request)
         *request = (struct token_request){};
 }
 
-static int hex_digit(char c)
-{
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -1;
-}
-
 static bool is_encoded(const char *bytes, size_t size)
 {
         return size > 0 && (memchr(bytes, '%', size) || memchr(bytes, '+', size));
 }
 
-/* Decodes in place. 0 or REASON_MALFORMED_ESCAPE. */
-static int decode(char *bytes, size_t size, struct text *ret)
-{
-        size_t out = 0;
-
-        for (size_t in = 0; in < size; in++) {
-                int high, low;
-
-                if (bytes[in] == '+') {
-                        bytes[out++] = ' ';
-                        continue;
-                }
-                if (bytes[in] != '%') {
-                        bytes[out++] = bytes[in];
-                        continue;
-                }
-                if (size - in < 3)
-                        return REASON_MALFORMED_ESCAPE;
-                high = hex_digit(bytes[in + 1]);
-                low = hex_digit(bytes[in + 2]);
-                if (high < 0 || low < 0)
-                        return REASON_MALFORMED_ESCAPE;
-                bytes[out++] = (char)(high << 4 | low);
-                in += 2;
-        }
-        *ret = (struct text){bytes, out};
-        return 0;
-}
-
-/* Most names differ in what they begin with. */
 static enum parameter parameter_of(struct text name)
 {
-        for (int i = 0; name.size > 0 && i < _PARAMETER_N; i++)
-                if (parameter_names[i][0] == name.bytes[0] &&
-                    text_equal(name, TEXT(parameter_names[i])))
+        for (int i = 0; i < _PARAMETER_N; i++)
+                if (text_equal(name, parameter_names[i]))
                         return i;
         return _PARAMETER_N;
 }
@@ -160,10 +166,46 @@ void request_add_key(struct request_keys *keys, struct text secret)
 /* Whether a parameter means nothing to us, so that it may hold anything and occur twice. */
 static bool is_ignored(enum parameter parameter, enum request_source source)
 {
-        return parameter == _PARAMETER_N || parameter == PARAMETER_PASSWORD ||
-               parameter == PARAMETER_USERNAME ||
-               (source != REQUEST_FILTER &&
-                (parameter == PARAMETER_LIMIT || parameter == PARAMETER_AFTER));
+        switch (parameter) {
+        case _PARAMETER_N:
+        case PARAMETER_PASSWORD:
+        case PARAMETER_USERNAME: return true;
+        case PARAMETER_LIMIT:
+        case PARAMETER_AFTER: return source != REQUEST_FILTER;
+        default: return false;
+        }
+}
+
+/* Whether a parameter is only looked for, and may occur twice. */
+static bool is_only_noted(enum parameter parameter)
+{
+        return parameter >= PARAMETER_ACTOR_TOKEN && parameter <= PARAMETER_AUDIENCE;
+}
+
+/* Whether a value is not to be kept. */
+static bool is_secret(enum parameter parameter, enum request_source source)
+{
+        switch (parameter) {
+        case PARAMETER_CLIENT_SECRET:
+        case PARAMETER_PASSWORD:
+        case PARAMETER_USERNAME:
+        case PARAMETER_ACTOR_TOKEN: return true;
+        case PARAMETER_SUBJECT_TOKEN: return source != REQUEST_BODY;
+        default: return false;
+        }
+}
+
+/* What a name alone tells. */
+static void note_name(struct form *form, enum parameter parameter, struct text name)
+{
+        static const char subject[] = "subject_";
+
+        if (form->source != REQUEST_BODY &&
+            (parameter == PARAMETER_SUBJECT_TOKEN || parameter == PARAMETER_ACTOR_TOKEN))
+                form->token_in_query = true;
+        if (name.size >= sizeof(subject) - 1 &&
+            memcmp(name.bytes, subject, sizeof(subject) - 1) == 0)
+                form->names_subject = true;
 }
 
 /* 0 or REASON_REPEATED_PARAMETER. */
@@ -171,6 +213,10 @@ static int form_put(struct form *form, enum parameter parameter, struct text val
 {
         if (is_ignored(parameter, form->source))
                 return 0; /* not ours to judge */
+        if (is_only_noted(parameter)) {
+                form->seen[parameter] |= value.size > 0;
+                return 0;
+        }
         if (form->seen[parameter])
                 return REASON_REPEATED_PARAMETER;
 
@@ -190,16 +236,16 @@ static int form_take_pair(struct form *form, char *pair, size_t size)
         int r = 0;
 
         if (form->encoded)
-                r = decode(pair, name_size, &name);
+                r = form_decode(pair, name_size, &name);
         if (r)
                 return r;
         parameter = parameter_of(name);
+        note_name(form, parameter, name);
         if (form->encoded)
-                r = decode(value_begin, value_size, &value);
+                r = form_decode(value_begin, value_size, &value);
         if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
                 request_add_key(form->keys, value);
-        if (parameter == PARAMETER_CLIENT_SECRET || parameter == PARAMETER_PASSWORD ||
-            parameter == PARAMETER_USERNAME)
+        if (is_secret(parameter, form->source))
                 secret_wipe(value_begin, value_size);
         if (r)
                 return r;
@@ -224,47 +270,113 @@ static int form_parse(struct form *form, char *bytes, size_t size)
                 }
                 bytes = pair_end + 1;
         }
-        return first;
+        return form->token_in_query ? REASON_SUBJECT_TOKEN_IN_QUERY : first;
 }
 
-static int take_grant_type(const struct form *form, enum request_source source)
+int request_check_query(char *query, size_t size)
 {
-        const struct text value = form->values[PARAMETER_GRANT_TYPE];
+        struct request_keys unused = {};
+        struct form form = {.source = REQUEST_QUERY, .keys = &unused};
 
-        if (source == REQUEST_FILTER)
-                return 0;
-        if (value.size == 0)
-                return source == REQUEST_BODY ? REASON_MISSING_GRANT_TYPE : 0;
-        if (!text_equal(value, TEXT("password")))
-                return REASON_UNSUPPORTED_GRANT_TYPE;
-        return 0;
+        (void)form_parse(&form, query, size); /* what else is in it does not matter */
+        return form.token_in_query ? REASON_SUBJECT_TOKEN_IN_QUERY : 0;
 }
 
+/* The subject of a kind whose parameter is `value`. */
+static int take_name(struct token_request *request, enum subject_kind kind, struct text value)
+{
+        request->has_subject = true;
+        request->subject_kind = kind;
+        request->subject = value;
+        if (value.size == 0)
+                return REASON_EMPTY_SUBJECT;
+        if (value.size > subject_kind_max_bytes(kind))
+                return REASON_LONG_SUBJECT;
+        return text_is_plain_utf8(value) ? 0 : REASON_BAD_SUBJECT;
+}
+
+/* On behalf of whom: of one subject, and not of another's token besides. */
 static int take_subject(struct token_request *request, const struct form *form)
 {
-        int n = 0;
+        int n = form->seen[PARAMETER_SUBJECT_TOKEN];
+        enum subject_kind found = SUBJECT_USERNAME;
 
-        for (int kind = 0; kind < _SUBJECT_KIND_N; kind++) {
-                const enum parameter parameter = subject_kinds[kind].parameter;
-
-                if (!form->seen[parameter])
+        for (enum subject_kind kind = SUBJECT_USERNAME; kind <= SUBJECT_EMAIL; kind++) {
+                if (!form->seen[subject_kinds[kind].parameter])
                         continue;
                 n++;
-                request->subject_kind = kind;
-                request->subject = form->values[parameter];
+                found = kind;
         }
-        request->has_subject = n > 0;
+        if (form->source == REQUEST_FILTER && form->seen[PARAMETER_REGISTRATION_ID]) {
+                n++;
+                found = SUBJECT_EXCHANGE;
+        }
         if (n == 0)
                 return form->source == REQUEST_FILTER ? 0 : REASON_MISSING_SUBJECT;
         if (n > 1)
                 return REASON_AMBIGUOUS_SUBJECT;
-        if (request->subject.size == 0)
-                return REASON_EMPTY_SUBJECT;
-        if (request->subject.size > REQUEST_SUBJECT_MAX_BYTES)
-                return REASON_LONG_SUBJECT;
-        if (!text_is_plain_utf8(request->subject))
-                return REASON_BAD_SUBJECT;
-        return 0;
+        if (form->seen[PARAMETER_SUBJECT_TOKEN])
+                return REASON_MISSING_SUBJECT; /* one that this grant does not take is none */
+        return take_name(request, found, form->values[subject_kinds[found].parameter]);
+}
+
+/* Nobody gets the application's token who meant a subject's, were it one that we do not know. */
+static int take_application(struct token_request *request, const struct form *form)
+{
+        request->has_subject = true;
+        request->subject_kind = SUBJECT_APPLICATION;
+        return form->names_subject ? REASON_UNWANTED_SUBJECT : 0;
+}
+
+static int take_registration(struct token_request *request, struct text value)
+{
+        if (value.size == 0)
+                return REASON_MISSING_REGISTRATION_ID;
+        return take_name(request, SUBJECT_EXCHANGE, value) ? REASON_BAD_REGISTRATION_ID : 0;
+}
+
+/* RFC 8693 §2.1. What would change the meaning is refused rather than ignored. */
+static int take_exchange(struct token_request *request, const struct form *form)
+{
+        const struct text wanted = form->values[PARAMETER_REQUESTED_TOKEN_TYPE];
+        int r;
+
+        request->has_subject = true;
+        request->subject_kind = SUBJECT_EXCHANGE;
+        if (form->source != REQUEST_BODY)
+                return REASON_EXCHANGE_IN_QUERY;
+        for (enum subject_kind kind = SUBJECT_USERNAME; kind <= SUBJECT_EMAIL; kind++)
+                if (form->seen[subject_kinds[kind].parameter])
+                        return REASON_AMBIGUOUS_SUBJECT;
+        for (enum parameter i = PARAMETER_ACTOR_TOKEN; i <= PARAMETER_AUDIENCE; i++)
+                if (form->seen[i])
+                        return REASON_EXCHANGE_PARAMETER;
+        if (wanted.size > 0 &&
+            !text_equal(wanted, TEXT(subjecttoken_type_name(SUBJECTTOKEN_ACCESS_TOKEN))))
+                return REASON_BAD_REQUESTED_TOKEN_TYPE;
+        r = take_registration(request, form->values[PARAMETER_REGISTRATION_ID]);
+        if (r)
+                return r;
+        return subjecttoken_read(&request->subject_token, form->values[PARAMETER_SUBJECT_TOKEN],
+                                 form->values[PARAMETER_SUBJECT_TOKEN_TYPE]);
+}
+
+/* Which grant is asked for, and whose token. Nothing falls through from one to the other. */
+static int take_grant(struct token_request *request, const struct form *form)
+{
+        const struct text type = form->values[PARAMETER_GRANT_TYPE];
+
+        if (form->source == REQUEST_FILTER)
+                return take_subject(request, form);
+        if (type.size == 0 && form->source == REQUEST_BODY)
+                return REASON_MISSING_GRANT_TYPE;
+        if (type.size == 0 || text_equal(type, TEXT(PASSWORD)))
+                return take_subject(request, form);
+        if (text_equal(type, TEXT(CLIENT_CREDENTIALS)))
+                return take_application(request, form);
+        if (text_equal(type, TEXT(TOKEN_EXCHANGE)))
+                return take_exchange(request, form);
+        return REASON_UNSUPPORTED_GRANT_TYPE;
 }
 
 static int take_scope(struct token_request *request, const struct form *form)
@@ -329,8 +441,8 @@ static int take_rejected_token(struct token_request *request, const struct form 
         if (value.size != (size_t)2 * REQUEST_SHA256_BYTES)
                 return REASON_BAD_REJECTED_TOKEN;
         for (size_t i = 0; i < REQUEST_SHA256_BYTES; i++) {
-                const int high = hex_digit(value.bytes[2 * i]);
-                const int low = hex_digit(value.bytes[2 * i + 1]);
+                const int high = form_hex_digit(value.bytes[2 * i]);
+                const int low = form_hex_digit(value.bytes[2 * i + 1]);
 
                 if (high < 0 || low < 0)
                         return REASON_BAD_REJECTED_TOKEN;
@@ -345,10 +457,7 @@ static int take_form(struct token_request *request, const struct form *form)
 {
         int r;
 
-        r = take_grant_type(form, form->source);
-        if (r)
-                return r;
-        r = take_subject(request, form);
+        r = take_grant(request, form);
         if (r)
                 return r;
         r = take_scope(request, form);
@@ -398,87 +507,4 @@ int request_take_pairs(struct token_request *request, const struct request_pair 
                 scope->bytes = request->own_scope.bytes;
         }
         return take_form(request, &form);
-}
-
-static bool is_base64(const char *text, size_t size)
-{
-        const size_t padding = size - strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs"
-                                                   "tuvwxyz0123456789+/");
-
-        if (size == 0 || size % 4 != 0 || padding > 2)
-                return false;
-        return strspn(text + size - padding, "=") == padding;
-}
-
-/* Decodes to "user:password" behind what is in `ret`. */
-static int append_base64(struct secret *ret, const char *text)
-{
-        const size_t size = strlen(text), before = ret->size;
-        size_t decoded;
-        int r;
-
-        if (size > INT32_MAX || !is_base64(text, size))
-                return REASON_BAD_AUTHORIZATION;
-        decoded = size / 4 * 3;
-        r = secret_reserve(ret, before + decoded);
-        if (r)
-                return r < 0 ? error_trace(r) : REASON_BAD_AUTHORIZATION;
-        if (EVP_DecodeBlock((unsigned char *)ret->bytes + before, (const unsigned char *)text,
-                            (int)size) < 0)
-                return REASON_BAD_AUTHORIZATION;
-        decoded -= (size_t)(text[size - 1] == '=') + (size_t)(text[size - 2] == '=');
-        ret->size = before + decoded;
-        ret->bytes[ret->size] = '\0';
-        return 0;
-}
-
-/* As it came, and form-decoded; it is rewritten. */
-static void take_password(struct request_keys *keys, char *password, size_t size)
-{
-        struct text decoded;
-
-        request_add_key(keys, (struct text){password, size});
-        if ((memchr(password, '%', size) || memchr(password, '+', size)) &&
-            decode(password, size, &decoded) == 0)
-                request_add_key(keys, decoded);
-}
-
-int request_authorization(struct token_request *request, const char *header)
-{
-        struct secret *basic = &request->basic;
-        size_t user_size;
-        char *colon;
-        int r;
-
-        if (strncasecmp(header, "Basic", 5) != 0 || (header[5] != ' ' && header[5] != '\0'))
-                return 0;
-        header += 5;
-        header += strspn(header, " ");
-
-        request->basic_client = (struct text){};
-        request->basic_client_raw = (struct text){};
-        secret_clear(basic);
-        r = append_base64(basic, header);
-        if (r)
-                return r;
-        colon = memchr(basic->bytes, ':', basic->size);
-        if (!colon || colon == basic->bytes)
-                return REASON_BAD_AUTHORIZATION;
-
-        /* Keep the user twice: once as it came, once to be decoded. */
-        user_size = (size_t)(colon - basic->bytes);
-        take_password(&request->keys, colon + 1, basic->size - user_size - 1);
-        secret_wipe(colon, basic->size - user_size);
-        basic->size = user_size;
-        r = secret_reserve(basic, user_size * 2);
-        if (r)
-                return error_trace(r);
-        memcpy(basic->bytes + user_size, basic->bytes, user_size);
-        basic->size = user_size * 2;
-        basic->bytes[basic->size] = '\0';
-
-        request->basic_client_raw = (struct text){basic->bytes, user_size};
-        if (decode(basic->bytes + user_size, user_size, &request->basic_client) != 0)
-                request->basic_client = request->basic_client_raw; /* it was sent unencoded */
-        return 0;
 }

@@ -12,17 +12,23 @@
 
 #include "reason.h"
 #include "secret.h"
+#include "subjecttoken.h"
 #include "text.h"
 
-#define REQUEST_SUBJECT_MAX_BYTES 256
-#define REQUEST_SCOPE_MAX_BYTES   4096
-#define REQUEST_SCOPE_MAX_VALUES  128
-#define REQUEST_SHA256_BYTES      32
+#define REQUEST_SUBJECT_MAX_BYTES      256
+#define REQUEST_REGISTRATION_MAX_BYTES 128
+#define REQUEST_SCOPE_MAX_BYTES        4096
+#define REQUEST_SCOPE_MAX_VALUES       128
+#define REQUEST_SHA256_BYTES           32
 
+/* Whose token it is; this tells the grant, too. */
 enum subject_kind {
         SUBJECT_USERNAME,
         SUBJECT_USERID,
         SUBJECT_EMAIL,
+        SUBJECT_APPLICATION, /* the client application's own; there is no subject beside it */
+        SUBJECT_ANONYMOUS,   /* a customer's whom nobody knows; likewise (see client_kind()) */
+        SUBJECT_EXCHANGE,    /* of whom a subject token is; the subject is its registration_id */
         _SUBJECT_KIND_N,
 };
 
@@ -37,10 +43,13 @@ struct request_keys {
 };
 
 struct token_request {
-        enum subject_kind subject_kind;
+        bool has_subject; /* the kind is known; but for REQUEST_FILTER, a request that is good has
+                             it */
+        enum subject_kind subject_kind; /* never SUBJECT_ANONYMOUS: that is the client's to say */
         struct text subject;
-        struct text scope;  /* canonical; empty: the client's default is asked for */
-        struct text client; /* name or client_id; empty: not said */
+        struct subjecttoken subject_token; /* with SUBJECT_EXCHANGE, and only then */
+        struct text scope;                 /* canonical; empty: the client's default is asked for */
+        struct text client;                /* name or client_id; empty: not said */
 
         /* The user of HTTP Basic: form-decoded, as RFC 6749 has it, and raw, as half of the
          * libraries send it; both empty: no such header. They live in `basic`. */
@@ -56,9 +65,8 @@ struct token_request {
         struct request_keys keys; /* a client_secret means something only where a rule has a key */
 
         /* REQUEST_FILTER only: */
-        bool has_subject; /* otherwise a request always has one */
-        uint64_t limit;   /* entries on a page; 0: not said */
-        uint64_t after;   /* where the page before ended; 0: at the beginning */
+        uint64_t limit; /* entries on a page; 0: not said */
+        uint64_t after; /* where the page before ended; 0: at the beginning */
 };
 
 enum request_source {
@@ -78,10 +86,13 @@ void request_deinit(struct token_request *request);
 
 /*
  * Reads a form. `form` is rewritten in place and must live as long as the request; what was in
- * client_secret, username and password is wiped from it, whatever the outcome. 0, or a reason:
- * MALFORMED_ESCAPE, REPEATED_PARAMETER, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
- * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT, BAD_SCOPE,
- * BAD_MIN_TTL, BAD_REJECTED_TOKEN, BAD_LIMIT, BAD_AFTER.
+ * client_secret, username, password and actor_token is wiped from it, whatever the outcome, and
+ * from a query subject_token is, too. 0, -ENOMEM, or a reason: MALFORMED_ESCAPE,
+ * REPEATED_PARAMETER, SUBJECT_TOKEN_IN_QUERY, MISSING_GRANT_TYPE, UNSUPPORTED_GRANT_TYPE,
+ * MISSING_SUBJECT, AMBIGUOUS_SUBJECT, UNWANTED_SUBJECT, EMPTY_SUBJECT, LONG_SUBJECT, BAD_SUBJECT,
+ * EXCHANGE_IN_QUERY, EXCHANGE_PARAMETER, BAD_REQUESTED_TOKEN_TYPE, MISSING_REGISTRATION_ID,
+ * BAD_REGISTRATION_ID, what subjecttoken_read() says, BAD_SCOPE, BAD_MIN_TTL, BAD_REJECTED_TOKEN,
+ * BAD_LIMIT, BAD_AFTER.
  */
 int request_parse(struct token_request *request, char *form, size_t size,
                   enum request_source source);
@@ -99,17 +110,30 @@ struct request_pair {
  */
 int request_take_pairs(struct token_request *request, const struct request_pair *pairs, size_t n);
 
+/* Looks through the query of a request whose parameters are in its body, and wipes the same from
+ * it. 0 or REASON_SUBJECT_TOKEN_IN_QUERY. */
+int request_check_query(char *query, size_t size);
+
 /*
  * Reads an Authorization header. Any scheme but Basic is ignored. Of the password only digests
  * stay. 0, -ENOMEM or REASON_BAD_AUTHORIZATION.
  */
 int request_authorization(struct token_request *request, const char *header);
 
-/* "username", "userid" or "email". */
+/* "username", "userid", "email", "application", "anonymous" or "exchange". */
 const char *subject_kind_name(enum subject_kind kind);
 
-/* The form parameter that carries a subject of this kind. */
+/* Whether there is a subject to a kind, or the kind says all. */
+bool subject_kind_names(enum subject_kind kind);
+
+/* How long a subject of this kind may be. */
+size_t subject_kind_max_bytes(enum subject_kind kind);
+
+/* The form parameter that carries a subject of this kind; NULL: none does. */
 const char *subject_kind_parameter(enum subject_kind kind);
+
+/* The grant_type that asks for a token of this kind. */
+const char *subject_kind_grant_type(enum subject_kind kind);
 
 /*
  * Brings a scope (RFC 6749 §3.3) into its canonical form, in place: values sorted bytewise, each

@@ -12,15 +12,19 @@
 
 /* Whose token it is: eGain has a token URL for each. */
 enum audience {
-        AUDIENCE_USER,     /* subjects by username or userid */
-        AUDIENCE_CUSTOMER, /* subjects by email */
+        AUDIENCE_USER, /* subjects by username or userid, the application itself, exchanged tokens
+                        */
+        AUDIENCE_CUSTOMER,  /* subjects by email */
+        AUDIENCE_ANONYMOUS, /* customers whom nobody knows: then it is the only one */
         _AUDIENCE_N,
 };
 
 /* One client application registered at the issuer. */
 struct client_settings {
-        char *name;      /* owned; unique; callers may name the client by it */
-        char *client_id; /* owned; unique; callers may name the client by it, too */
+        char *name; /* owned; unique; callers may name the client by it */
+        /* Owned; unique; callers may name the client by it, too. NULL: an anonymous one has none.
+         */
+        char *client_id;
         /*
          * Stands for client_id and token URLs in every key. Given once per distinct identity in a
          * process and never reused, so that no entry can be hit across a change of tenant.

@@ -361,8 +361,16 @@ int snapshot_read_hold(struct snapshot_reader *reader, struct snapshot_hold *ret
         return 0;
 }
 
-static bool is_subject(struct text subject)
+/* One that is written: an exchange's is not. */
+static bool is_kind(uint8_t kind)
 {
+        return kind < _SUBJECT_KIND_N && kind != SUBJECT_EXCHANGE;
+}
+
+static bool is_subject(enum subject_kind kind, struct text subject)
+{
+        if (!subject_kind_names(kind))
+                return subject.size == 0;
         return subject.size > 0 && subject.size <= REQUEST_SUBJECT_MAX_BYTES &&
                text_is_plain_utf8(subject);
 }
@@ -401,8 +409,8 @@ int snapshot_read_refusal(struct snapshot_reader *reader, struct snapshot_refusa
         if (ret->client >= head->n_clients || reason >= N_REFUSAL_REASONS ||
             (reason > 0) != (ret->refusal_step_ms > 0) ||
             (ret->refusal_step_ms == 0 && ret->rejection_step_ms == 0) ||
-            (kind >= _SUBJECT_KIND_N && !ret->any_subject) ||
-            (ret->any_subject ? ret->subject.size > 0 : !is_subject(ret->subject)) ||
+            (!is_kind(kind) && !ret->any_subject) ||
+            (ret->any_subject ? ret->subject.size > 0 : !is_subject(kind, ret->subject)) ||
             !is_canonical_scope(ret->scope))
                 return SNAPSHOT_E_MALFORMED;
         ret->kind = ret->any_subject ? SUBJECT_USERNAME : (enum subject_kind)kind;
@@ -432,8 +440,8 @@ int snapshot_read_token(struct snapshot_reader *reader, struct snapshot_token *r
         ret->marks = marks;
         if (reader->believed)
                 return 0;
-        if (ret->client >= head->n_clients || kind >= _SUBJECT_KIND_N ||
-            (marks & ~(unsigned int)CACHE_MARKS) != 0 || !is_subject(ret->subject) ||
+        if (ret->client >= head->n_clients || !is_kind(kind) ||
+            (marks & ~(unsigned int)CACHE_MARKS) != 0 || !is_subject(kind, ret->subject) ||
             !is_canonical_scope(ret->scope) || !answer_is_token(ret->value) ||
             (ret->granted.size > 0 && !answer_is_scope(ret->granted)))
                 return SNAPSHOT_E_MALFORMED;

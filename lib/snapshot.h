@@ -69,7 +69,7 @@ struct snapshot_hold {
         uint32_t step_ms; /* the last one that we chose ourselves; 0: none */
 };
 
-/* What is remembered of a grant that brought no token. */
+/* What is remembered of a grant that brought no token; never of an exchange. */
 struct snapshot_refusal {
         uint32_t client;  /* which one of those before */
         bool any_subject; /* it holds whatever the subject, which is empty */
@@ -84,6 +84,7 @@ struct snapshot_refusal {
         uint32_t rejection_step_ms;
 };
 
+/* Never one that was exchanged: what it would be found by does not go through a restart. */
 struct snapshot_token {
         uint32_t client;
         enum subject_kind kind;

@@ -23,6 +23,7 @@ struct token {
         uint32_t n_purges; /* that were asked for before it was sent for; may wrap */
         uint16_t scope_size;
         bool exceeds; /* more scope was granted than was asked for */
+        bool capped;  /* it ends with what it was exchanged for: no other lives longer */
         char bytes[]; /* value, scope */
 };
 

@@ -52,6 +52,7 @@ static int write_token(const struct request *request, struct text *body)
                 .kind = grant->kind,
                 .subject = grant->subject,
                 .scope = grant->scope,
+                .exchanged = grant->exchanged[0] ? grant->exchanged : NULL,
                 .now_s = time(NULL),
                 .lifetime_s = rule->jwt_lifetime.given ? rule->jwt_lifetime.value : lifetime_s,
                 .repeat = rule->repeat_token,
@@ -76,6 +77,9 @@ static int write_token(const struct request *request, struct text *body)
         }
         if (begin_member(body, rule->omit, RULE_OMIT_SCOPE, "scope"))
                 text_append_json(body, rule->granted_scope ? rule->granted_scope : grant->scope);
+        if (grant->type == GRANT_TYPE_TOKEN_EXCHANGE &&
+            begin_member(body, 0, 0, "issued_token_type"))
+                text_append_json(body, "urn:ietf:params:oauth:token-type:access_token");
         text_append_str(body, "}");
         return error_trace(body->error);
 }
@@ -160,6 +164,19 @@ static enum MHD_Result answer(struct request *request)
         return reply_send(&reply, request);
 }
 
+/* What a request is counted under. */
+static enum stats_grant name_grant(const struct grant *grant)
+{
+        switch (grant->type) {
+        case GRANT_TYPE_PASSWORD: return STATS_GRANT_PASSWORD;
+        case GRANT_TYPE_CLIENT_CREDENTIALS:
+                return grant->endpoint == GRANT_ENDPOINT_ANONYMOUS ? STATS_GRANT_ANONYMOUS
+                                                                   : STATS_GRANT_APPLICATION;
+        case GRANT_TYPE_TOKEN_EXCHANGE: return STATS_GRANT_EXCHANGE;
+        default: return STATS_GRANT_OTHER;
+        }
+}
+
 static int judge(struct request *request)
 {
         struct server *server = request->server;
@@ -188,7 +205,7 @@ static int judge(struct request *request)
                 return error_trace(r);
         request->counted = true;
         request->epoch = server->stats.epoch;
-        r = stats_receive(&server->stats, &seen, request->grant.label);
+        r = stats_receive(&server->stats, &seen, name_grant(&request->grant), request->grant.label);
         if (r)
                 return error_trace(r);
         server_mark_connection(request->connection, &server->stats);
@@ -200,8 +217,12 @@ enum MHD_Result endpoint_receive(struct request *request)
         enum request_wait wait = REQUEST_WAIT_NONE;
         uint64_t due_ms = PAUSE_FOREVER;
         const struct rule *rule;
+        int r;
 
-        if (!grant_parse_path(&request->grant, request->path)) {
+        r = grant_parse_path(&request->grant, request->path, request->query);
+        if (r < 0)
+                return MHD_NO;
+        if (r) {
                 struct reply reply = {.body = TEXT_INIT};
 
                 reply_error(&reply, 404, "not_found", "there is nothing at this path");

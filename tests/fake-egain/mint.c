@@ -68,6 +68,8 @@ static int get_stamp(struct mint *mint, const struct mint_order *order, struct s
         text_append_json(&key, order->client_id);
         text_append_str(&key, order->tenant);
         text_append_str(&key, order->kind);
+        if (order->exchanged)
+                text_append_str(&key, order->exchanged);
         r = key.error;
         if (r)
                 goto out;
@@ -117,6 +119,8 @@ static void append_payload(struct text *text, const struct mint_order *order,
         append_member(text, ",\"scope\":", order->scope);
         append_member(text, ",\"client_id\":", order->client_id);
         append_member(text, ",\"tenant\":", order->tenant);
+        if (order->exchanged)
+                append_member(text, ",\"exchanged\":", order->exchanged);
         text_append_str(text, ",\"serial\":");
         text_append_number(text, (int64_t)stamp->serial);
         text_append_str(text, ",\"iat\":");

@@ -26,7 +26,8 @@ struct mint_order {
         const char *kind;
         const char *subject;
         const char *scope;
-        int64_t now_s; /* wall clock */
+        const char *exchanged; /* SHA-256 of the token that it was exchanged for; NULL: none was */
+        int64_t now_s;         /* wall clock */
         int64_t lifetime_s;
         bool repeat; /* the same token as last time, if there was one */
 };

@@ -34,6 +34,7 @@ static const char usage[] =
         "  --scope SCOPE           a scope assigned to the applications; may be repeated\n"
         "                          (default: the two known on-behalf-of scopes)\n"
         "  --unknown-subject NAME  a subject that does not exist; may be repeated\n"
+        "  --registration ID       the registration_id of an identity provider; may be repeated\n"
         "  --lifetime SECONDS      of a token (default 3600)\n"
         "  --token-bytes N         size of a token, roughly (default 1400)\n"
         "  --help, --version\n";
@@ -46,6 +47,7 @@ enum {
         OPTION_CLIENT,
         OPTION_SCOPE,
         OPTION_UNKNOWN_SUBJECT,
+        OPTION_REGISTRATION,
         OPTION_LIFETIME,
         OPTION_TOKEN_BYTES,
         OPTION_HELP,
@@ -60,6 +62,7 @@ static const struct option long_options[] = {
         {"client", required_argument, NULL, OPTION_CLIENT},
         {"scope", required_argument, NULL, OPTION_SCOPE},
         {"unknown-subject", required_argument, NULL, OPTION_UNKNOWN_SUBJECT},
+        {"registration", required_argument, NULL, OPTION_REGISTRATION},
         {"lifetime", required_argument, NULL, OPTION_LIFETIME},
         {"token-bytes", required_argument, NULL, OPTION_TOKEN_BYTES},
         {"help", no_argument, NULL, OPTION_HELP},
@@ -163,6 +166,7 @@ static int parse_option(struct options *options, struct clients *clients, int op
         case OPTION_CLIENT: return parse_client(clients, value);
         case OPTION_SCOPE: return add_name(&options->scopes, value);
         case OPTION_UNKNOWN_SUBJECT: return add_name(&options->unknown_subjects, value);
+        case OPTION_REGISTRATION: return add_name(&options->registrations, value);
         case OPTION_LIFETIME:
                 if (!parse_number(value, INT64_MAX, &options->lifetime_s))
                         return complain("not a number of seconds", value);

@@ -25,6 +25,7 @@ struct options {
         const char *tls_key;
         struct options_names scopes;           /* assigned to every client application */
         struct options_names unknown_subjects; /* of any kind */
+        struct options_names registrations;    /* identity providers whose tokens are exchanged */
         int64_t lifetime_s;
         size_t token_bytes;
 };

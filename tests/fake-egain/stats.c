@@ -79,6 +79,7 @@ int stats_reset(struct stats *stats)
                         *(uint64_t *)(void *)((char *)stats + counters[i].offset) = 0;
         }
         memset(stats->by_status, 0, sizeof(stats->by_status));
+        memset(stats->by_grant, 0, sizeof(stats->by_grant));
         stats->last.seen = false;
         stats->epoch++;
         return 0;
@@ -106,7 +107,8 @@ static int count_subject(struct stats *stats, const char *label)
         return 0;
 }
 
-int stats_receive(struct stats *stats, const struct stats_request *request, const char *label)
+int stats_receive(struct stats *stats, const struct stats_request *request, enum stats_grant grant,
+                  const char *label)
 {
         const char *texts[] = {
                 request->method,       request->path,         request->query,
@@ -115,6 +117,7 @@ int stats_receive(struct stats *stats, const struct stats_request *request, cons
         int r;
 
         stats->requests++;
+        stats->by_grant[grant]++;
         stats->in_flight++;
         if (stats->in_flight > stats->max_in_flight)
                 stats->max_in_flight = stats->in_flight;
@@ -234,6 +237,24 @@ static int render_by_status(const struct stats *stats, struct json_object *root)
         return error_trace(r);
 }
 
+static int render_by_grant(const struct stats *stats, struct json_object *root)
+{
+        static const char *const names[_STATS_GRANT_N] = {
+                [STATS_GRANT_OTHER] = "other",
+                [STATS_GRANT_PASSWORD] = "password",
+                [STATS_GRANT_APPLICATION] = "application",
+                [STATS_GRANT_ANONYMOUS] = "anonymous",
+                [STATS_GRANT_EXCHANGE] = "exchange",
+        };
+        struct json_object *object = json_object_new_object();
+        int r = add(root, "by_grant", object);
+
+        for (size_t i = 0; i < _STATS_GRANT_N && !r; i++)
+                if (stats->by_grant[i])
+                        r = add(object, names[i], json_object_new_uint64(stats->by_grant[i]));
+        return error_trace(r);
+}
+
 struct json_object *stats_render(const struct stats *stats)
 {
         struct json_object *root = json_object_new_object();
@@ -248,6 +269,8 @@ struct json_object *stats_render(const struct stats *stats)
                 r = add(root, "by_subject", json_object_get(stats->by_subject));
         if (!r)
                 r = render_by_status(stats, root);
+        if (!r)
+                r = render_by_grant(stats, root);
         if (!r)
                 r = render_last(stats, root);
         if (r) {

@@ -26,6 +26,16 @@ struct stats_request {
         size_t body_bytes;
 };
 
+/* Of requests at token endpoints, refused ones included. */
+enum stats_grant {
+        STATS_GRANT_OTHER, /* or none */
+        STATS_GRANT_PASSWORD,
+        STATS_GRANT_APPLICATION, /* client_credentials */
+        STATS_GRANT_ANONYMOUS,   /* the same at the endpoint of anonymous customers */
+        STATS_GRANT_EXCHANGE,
+        _STATS_GRANT_N,
+};
+
 struct stats {
         uint64_t epoch; /* one more at every reset; tells requests of before from those after */
 
@@ -45,6 +55,7 @@ struct stats {
         uint64_t token_connections_total;
 
         uint64_t by_status[STATS_STATUS_MAX + 1];
+        uint64_t by_grant[_STATS_GRANT_N];
         struct json_object *by_subject; /* owned; label → number */
 
         struct {
@@ -63,7 +74,8 @@ void stats_deinit(struct stats *stats);
 int stats_reset(struct stats *stats);
 
 /* A request is complete; `label` is "kind:subject" or NULL. 0 or -ENOMEM. */
-int stats_receive(struct stats *stats, const struct stats_request *request, const char *label);
+int stats_receive(struct stats *stats, const struct stats_request *request, enum stats_grant grant,
+                  const char *label);
 
 /* The next three are for requests of the current epoch only. */
 void stats_answer(struct stats *stats, unsigned status);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../../daemon/config-keys.h"
+#include "../../lib/client.h"
 #include "fuzz.h"
 
 /* Said alone, where what was taken out of the text does not fit what libconfig has found in it. */
@@ -120,8 +121,10 @@ static void check(const struct config *config)
                 const struct secret_source *sources = &config->secrets[2 * i];
                 const struct client_tls *tls = &config->tls[i];
 
-                must(client->name && client->client_id && client->identity > 0);
-                must(client->token_url[AUDIENCE_USER] || client->token_url[AUDIENCE_CUSTOMER]);
+                must(client->name && client->identity > 0);
+                must(client->client_id || client_is_anonymous(client));
+                must(client_is_anonymous(client) ==
+                     (!client->token_url[AUDIENCE_USER] && !client->token_url[AUDIENCE_CUSTOMER]));
                 must(sources[0].kind != SECRET_KIND_NONE);
                 check_source(&sources[0]);
                 check_source(&sources[1]);

@@ -33,7 +33,21 @@ static bool is_documented(int r)
         case REASON_BAD_MIN_TTL:
         case REASON_BAD_REJECTED_TOKEN:
         case REASON_BAD_LIMIT:
-        case REASON_BAD_AFTER: return true;
+        case REASON_BAD_AFTER:
+        case REASON_UNWANTED_SUBJECT:
+        case REASON_SUBJECT_TOKEN_IN_QUERY:
+        case REASON_EXCHANGE_IN_QUERY:
+        case REASON_EXCHANGE_PARAMETER:
+        case REASON_BAD_REQUESTED_TOKEN_TYPE:
+        case REASON_MISSING_REGISTRATION_ID:
+        case REASON_BAD_REGISTRATION_ID:
+        case REASON_MISSING_SUBJECT_TOKEN:
+        case REASON_LONG_SUBJECT_TOKEN:
+        case REASON_MISSING_SUBJECT_TOKEN_TYPE:
+        case REASON_BAD_SUBJECT_TOKEN_TYPE:
+        case REASON_SUBJECT_TOKEN_NOT_JWT:
+        case REASON_SUBJECT_TOKEN_NO_EXP:
+        case REASON_SUBJECT_TOKEN_BAD_EXP: return true;
         default: return false;
         }
 }
@@ -87,7 +101,8 @@ static bool name_is(struct text encoded, const char *wanted)
 }
 
 /* Whatever became of the request, no secret is left where it was in the form. */
-static void check_wiped(const char *before, const char *after, size_t size)
+static void check_wiped(const char *before, const char *after, size_t size,
+                        enum request_source source)
 {
         size_t begin = 0;
 
@@ -101,7 +116,8 @@ static void check_wiped(const char *before, const char *after, size_t size)
                 name = (struct text){before + begin,
                                      equals ? (size_t)(equals - before) - begin : 0};
                 if (name_is(name, "client_secret") || name_is(name, "password") ||
-                    name_is(name, "username"))
+                    name_is(name, "username") || name_is(name, "actor_token") ||
+                    (source != REQUEST_BODY && name_is(name, "subject_token")))
                         for (size_t at = begin + name.size + 1; at < i; at++)
                                 must(after[at] == '\0');
                 begin = i + 1;
@@ -123,19 +139,21 @@ static void check_scope(struct text scope)
 }
 
 /* What we would send to the issuer for the request reads as the same request. */
-static void check_form(const struct grant *grant)
+static void check_form(const struct grant *grant, const struct subjecttoken *subject_token)
 {
         struct secret client_secret = SECRET_INIT(0), form = SECRET_INIT(0);
         struct token_request again;
 
         must(secret_assign(&client_secret, "s&=%+ \xff", 7) == 0);
-        must(grant_form(&form, grant, "id&=%+ ", &client_secret) == 0);
+        must(grant_form(&form, grant, "id&=%+ ", &client_secret, subject_token) == 0);
         request_init(&again);
         must(request_parse(&again, form.bytes, form.size, REQUEST_BODY) == 0);
         must(again.subject_kind == grant->subject_kind);
         must(text_equal(again.subject, grant->subject));
         must(text_equal(again.scope, grant->scope));
         must(text_equal(again.client, TEXT("id&=%+ ")));
+        must(text_equal(again.subject_token.value, subject_token->value));
+        must(again.subject_token.type == subject_token->type);
         must(again.keys.n > 0);
         request_deinit(&again);
         secret_deinit(&form);
@@ -146,28 +164,64 @@ static void check_grant(const struct token_request *request)
 {
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = {0};
         const struct text scope = request->scope.size > 0 ? request->scope : TEXT("default");
+        static const uint8_t digest[SUBJECTTOKEN_DIGEST_BYTES] = {0xff, 1};
+        const bool exchange = request->subject_kind == SUBJECT_EXCHANGE;
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
-        struct grant grant;
+        struct grant grant = {
+                .identity = 42,
+                .subject_kind = request->subject_kind,
+                .subject = request->subject,
+                .digest = exchange ? digest : NULL,
+                .scope = scope,
+        };
         struct grant_key key;
 
-        key = grant_key_make(buffer, hash_key, 42, request, scope);
+        key = grant_key_make(buffer, hash_key, &grant);
         must(key.size <= sizeof(buffer));
         grant = grant_of_key(key);
+        must(!exchange || memcmp(grant.digest, digest, sizeof(digest)) == 0);
         must(grant.identity == 42 && grant.subject_kind == request->subject_kind);
         must(text_equal(grant.subject, request->subject) && text_equal(grant.scope, scope));
-        check_form(&grant);
+        check_form(&grant, &request->subject_token);
+}
+
+/* It is there for an exchange, and for nothing else; never from a query. */
+static void check_subject_token(const struct token_request *request, const char *form, size_t size,
+                                enum request_source source)
+{
+        const struct subjecttoken *token = &request->subject_token;
+
+        must((token->value.size > 0) ==
+             (request->subject_kind == SUBJECT_EXCHANGE && source != REQUEST_FILTER));
+        must(token->value.size == 0 || source == REQUEST_BODY);
+        must(token->value.size <= SUBJECTTOKEN_MAX_BYTES);
+        must(token->expires_at_s >= 0 && token->expires_at_s < INT64_MAX / 1000);
+        must(lies_in(token->value, form, size));
+}
+
+/* The same bytes beside a body. */
+static void check_query(const char *bytes, size_t size)
+{
+        char *const query = copy_exactly(bytes, size);
+        const int r = request_check_query(query, size);
+
+        must(r == 0 || r == REASON_SUBJECT_TOKEN_IN_QUERY);
+        check_wiped(bytes, query, size, REQUEST_QUERY);
+        free(query);
 }
 
 /* What holds for a request whatever it came in. */
-static void check_request(const struct token_request *request)
+static void check_request(const struct token_request *request, enum request_source source)
 {
         must(request->subject_kind < _SUBJECT_KIND_N);
-        must(request->has_subject == (request->subject.size > 0));
-        must(request->subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+        must(request->subject_kind != SUBJECT_ANONYMOUS);
+        must((request->has_subject && subject_kind_names(request->subject_kind)) ==
+             (request->subject.size > 0));
+        must(request->subject.size <= subject_kind_max_bytes(request->subject_kind));
         must(text_is_plain_utf8(request->subject));
         must(request->min_ttl_ms <= UINT64_C(999999999) * 1000);
         check_scope(request->scope);
-        if (request->has_subject)
+        if (request->has_subject && source != REQUEST_FILTER)
                 check_grant(request);
 }
 
@@ -179,16 +233,17 @@ static void parse_form(struct token_request *request, const char *bytes, size_t 
 
         r = request_parse(request, form, size, source);
         must(is_documented(r));
-        check_wiped(bytes, form, size);
+        check_wiped(bytes, form, size, source);
         must(request->keys.n <= REQUEST_KEYS_MAX);
         if (r == 0) {
                 must(request->has_subject || source == REQUEST_FILTER);
+                check_subject_token(request, form, size, source);
                 must(request->limit <= 999999);
                 must(source == REQUEST_FILTER || (request->limit == 0 && request->after == 0));
                 must(lies_in(request->subject, form, size));
                 must(lies_in(request->scope, form, size));
                 must(lies_in(request->client, form, size));
-                check_request(request);
+                check_request(request, source);
         }
         request_deinit(request);
         free(form);
@@ -225,7 +280,7 @@ static void check_fields(const struct token_request *request, const char *const 
         must(count_lines(lines, n, "X-Egain-Client", &client) <= 1);
         must(text_equal(request->client, TEXT(client)));
         must(count_lines(lines, n, "X-Egain-Scope", &value) <= 1);
-        check_request(request);
+        check_request(request, REQUEST_QUERY);
 }
 
 /* Lines of a name, a colon and a value; without a colon there is no field. */
@@ -312,5 +367,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 size -= header_size + (newline ? 1 : 0);
         }
         parse_form(&request, bytes, size, source);
+        check_query(bytes, size);
         return 0;
 }

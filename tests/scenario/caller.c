@@ -9,6 +9,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+
+#include "client.h"
 
 static size_t append(char *form, size_t at, const char *name, struct text value)
 {
@@ -32,10 +35,20 @@ void caller_make_request(struct caller *caller, const struct client_settings *cl
         char digits[24];
         size_t size = 0;
 
-        assert_true(3 * (wish->subject.size + (wish->scope ? strlen(wish->scope) : 0)) + 400 <
+        assert_true(3 * (wish->subject.size + wish->subject_token.size +
+                         (wish->scope ? strlen(wish->scope) : 0)) +
+                            1000 <
                     sizeof(caller->form));
         size = append(caller->form, size, "client_id", TEXT(client->name));
-        size = append(caller->form, size, subject_kind_parameter(wish->kind), wish->subject);
+        size = append(caller->form, size, "grant_type", TEXT(subject_kind_grant_type(wish->kind)));
+        if (subject_kind_names(wish->kind))
+                size = append(caller->form, size, subject_kind_parameter(wish->kind),
+                              wish->subject);
+        if (wish->kind == SUBJECT_EXCHANGE) {
+                size = append(caller->form, size, "subject_token", wish->subject_token);
+                size = append(caller->form, size, "subject_token_type",
+                              TEXT(subjecttoken_type_name(wish->subject_token_type)));
+        }
         if (wish->scope)
                 size = append(caller->form, size, "scope", TEXT(wish->scope));
         if (wish->key)
@@ -55,15 +68,35 @@ void caller_make_request(struct caller *caller, const struct client_settings *cl
                 size = append(caller->form, size, "rejected_token_sha256", TEXT(hex));
         }
         request_init(&caller->request);
-        assert_int_equal(request_parse(&caller->request, caller->form, size, REQUEST_QUERY), 0);
+        assert_int_equal(request_parse(&caller->request, caller->form, size, REQUEST_BODY), 0);
         caller->matter = (struct subject_matter){
-                .client_id = TEXT(client->client_id),
-                .kind = wish->kind,
+                .client_id = TEXT(client_sent_id(client)),
+                .kind = client_kind(client, &caller->request),
                 .subject = caller->request.subject,
+                .subject_token = caller->request.subject_token.value,
+                .subject_token_type = caller->request.subject_token.type,
                 .scope = wish->scope             ? caller->request.scope
                          : client->default_scope ? TEXT(client->default_scope)
                                                  : (struct text){},
         };
+}
+
+struct text caller_subject_token(char ret[static CALLER_TOKEN_MAX_BYTES], int64_t expires_at_s,
+                                 const char *who)
+{
+        unsigned char claims[100], base64[4 * sizeof(claims) / 3 + 4];
+        int size;
+
+        /* With what fills up three bytes, so that there is no padding. */
+        size = snprintf((char *)claims, sizeof(claims), "{\"exp\":%" PRId64 ",\"sub\":\"%s\"}",
+                        expires_at_s, who);
+        while (size % 3 > 0)
+                claims[size++] = ' ';
+        (void)EVP_EncodeBlock(base64, claims, size);
+        for (unsigned char *c = base64; *c; c++)
+                *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+        (void)snprintf(ret, CALLER_TOKEN_MAX_BYTES, "eyJhbGciOiJub25lIn0.%s.c2ln", base64);
+        return TEXT(ret);
 }
 
 void assert_waits(const struct caller *caller)

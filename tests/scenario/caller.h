@@ -14,6 +14,8 @@ struct wish {
         size_t client;
         enum subject_kind kind;
         struct text subject;
+        struct text subject_token; /* with SUBJECT_EXCHANGE; the subject is its registration_id */
+        enum subjecttoken_type subject_token_type;
         const char *scope; /* NULL: the client's default */
         const char *key;   /* sent as client_secret; NULL: none is */
         uint64_t min_ttl_s;
@@ -24,7 +26,7 @@ struct caller {
         struct waiter waiter;
         struct token_request request;
         struct peer peer; /* as it was when it asked; the groups and the unit are the test's */
-        char form[2048];
+        char form[8192];
         struct subject_matter matter; /* what a token for this caller must be for */
         uint64_t asked_at_ms;
         uint64_t timeout_ms; /* how long it may be kept waiting */
@@ -51,6 +53,12 @@ struct caller {
 /* Makes the request, by way of the form that a caller would send. */
 void caller_make_request(struct caller *caller, const struct client_settings *client,
                          const struct wish *wish);
+
+#define CALLER_TOKEN_MAX_BYTES 256
+
+/* Writes a JWT that ends at this time of day; `who` makes it another than others. */
+struct text caller_subject_token(char ret[static CALLER_TOKEN_MAX_BYTES], int64_t expires_at_s,
+                                 const char *who);
 
 /* What a reply must be. */
 void assert_hit(const struct caller *caller, uint64_t serial);

@@ -2,11 +2,12 @@
 
 #include "rules.h"
 
-static size_t every_client[] = {CLIENT_PORTAL, CLIENT_MOBILE, CLIENT_DESK};
+static size_t every_client[] = {CLIENT_PORTAL, CLIENT_MOBILE, CLIENT_DESK, CLIENT_LOBBY};
 static char *every_scope[] = {(char *)"*"};
-static struct subject_pattern every_subject[] = {{SUBJECT_USERNAME, (char *)"*"},
-                                                 {SUBJECT_USERID, (char *)"*"},
-                                                 {SUBJECT_EMAIL, (char *)"*"}};
+static struct subject_pattern every_subject[] = {
+        {SUBJECT_USERNAME, (char *)"*"},  {SUBJECT_USERID, (char *)"*"},
+        {SUBJECT_EMAIL, (char *)"*"},     {SUBJECT_APPLICATION, (char *)"*"},
+        {SUBJECT_ANONYMOUS, (char *)"*"}, {SUBJECT_EXCHANGE, (char *)"*"}};
 
 struct peer peer_of(uid_t uid)
 {

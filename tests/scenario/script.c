@@ -101,63 +101,108 @@ static struct text decode(char *bytes, size_t size)
         return (struct text){bytes, out};
 }
 
-static void take_pair(struct fetch *fetch, char *pair, size_t size, unsigned int *seen)
+enum parameter {
+        GRANT_TYPE,
+        CLIENT_ID,
+        CLIENT_SECRET,
+        SCOPE,
+        USERNAME,
+        USERID,
+        EMAIL,
+        REGISTRATION_ID,
+        SUBJECT_TOKEN,
+        SUBJECT_TOKEN_TYPE,
+        N_PARAMETERS,
+};
+
+static void take_pair(struct text values[N_PARAMETERS], char *pair, size_t size)
 {
-        char *equals = memchr(pair, '=', size);
-        const struct {
-                const char *name;
-                struct text *value;
-        } parameters[] = {
-                {"grant_type", NULL},
-                {"client_id", &fetch->matter.client_id},
-                {"client_secret", &fetch->client_secret},
-                {"scope", &fetch->matter.scope},
-                {"subject_username", &fetch->matter.subject},
-                {"subject_userid", &fetch->matter.subject},
-                {"subject_email", &fetch->matter.subject},
+        static const char *const names[N_PARAMETERS] = {
+                [GRANT_TYPE] = "grant_type",       [CLIENT_ID] = "client_id",
+                [CLIENT_SECRET] = "client_secret", [SCOPE] = "scope",
+                [USERNAME] = "subject_username",   [USERID] = "subject_userid",
+                [EMAIL] = "subject_email",         [REGISTRATION_ID] = "registration_id",
+                [SUBJECT_TOKEN] = "subject_token", [SUBJECT_TOKEN_TYPE] = "subject_token_type",
         };
-        struct text name, value;
+        char *equals = memchr(pair, '=', size);
+        struct text name;
 
         assert_non_null(equals);
         name = (struct text){pair, (size_t)(equals - pair)};
-        value = decode(equals + 1, size - name.size - 1);
-        for (unsigned int i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
-                if (!text_equal(name, TEXT(parameters[i].name)))
+        for (int i = 0; i < N_PARAMETERS; i++) {
+                if (!text_equal(name, TEXT(names[i])))
                         continue;
-                assert_false(*seen & 1U << i);
-                *seen |= 1U << i;
-                if (i >= 4)
-                        fetch->matter.kind = i - 4;
-                if (parameters[i].value)
-                        *parameters[i].value = value;
-                else
-                        assert_true(text_equal(value, TEXT("password")));
+                assert_null(values[i].bytes);
+                values[i] = decode(equals + 1, size - name.size - 1);
                 return;
         }
         fail_msg("the issuer was sent an unknown parameter: %.*s", (int)name.size, name.bytes);
 }
 
+/* On behalf of whom; no other parameter but the four that are always there may be. */
+static void take_subject(struct fetch *fetch, const struct text values[N_PARAMETERS])
+{
+        struct subject_matter *matter = &fetch->matter;
+        int n = 0;
+
+        for (int i = USERNAME; i < N_PARAMETERS; i++)
+                n += values[i].bytes != NULL;
+        if (text_equal(values[GRANT_TYPE], TEXT("password"))) {
+                assert_int_equal(n, 1);
+                for (int i = USERNAME; i <= EMAIL; i++) {
+                        if (!values[i].bytes)
+                                continue;
+                        matter->kind = SUBJECT_USERNAME + (i - USERNAME);
+                        matter->subject = values[i];
+                }
+                assert_non_null(matter->subject.bytes);
+        } else if (text_equal(values[GRANT_TYPE], TEXT("client_credentials"))) {
+                assert_int_equal(n, 0);
+                matter->kind = strstr(fetch->url, "user_type=customer") ? SUBJECT_ANONYMOUS
+                                                                        : SUBJECT_APPLICATION;
+        } else {
+                assert_true(text_equal(values[GRANT_TYPE],
+                                       TEXT("urn:ietf:params:oauth:grant-type:token-exchange")));
+                assert_int_equal(n, 3);
+                matter->kind = SUBJECT_EXCHANGE;
+                matter->subject = values[REGISTRATION_ID];
+                matter->subject_token = values[SUBJECT_TOKEN];
+                assert_true(matter->subject.size > 0 && matter->subject_token.size > 0);
+                while (!text_equal(values[SUBJECT_TOKEN_TYPE],
+                                   TEXT(subjecttoken_type_name(matter->subject_token_type)))) {
+                        matter->subject_token_type++;
+                        assert_true(matter->subject_token_type < _SUBJECTTOKEN_TYPE_N);
+                }
+        }
+}
+
 void script_read_form(struct fetch *fetch)
 {
         char *at = fetch->form.bytes, *const end = at + fetch->form.size;
-        unsigned int seen = 0;
+        struct text values[N_PARAMETERS] = {};
 
         while (at < end) {
                 char *stop = memchr(at, '&', (size_t)(end - at));
 
                 if (!stop)
                         stop = end;
-                take_pair(fetch, at, (size_t)(stop - at), &seen);
+                take_pair(values, at, (size_t)(stop - at));
                 at = stop + 1;
         }
-        assert_int_equal(seen & 0xf, 0xf);
-        assert_int_equal(__builtin_popcount(seen >> 4), 1);
+        for (int i = GRANT_TYPE; i <= SCOPE; i++)
+                assert_non_null(values[i].bytes);
+        fetch->matter.client_id = values[CLIENT_ID];
+        fetch->matter.scope = values[SCOPE];
+        fetch->client_secret = values[CLIENT_SECRET];
+        take_subject(fetch, values);
 }
 
 bool script_same_matter(const struct subject_matter *a, const struct subject_matter *b)
 {
         return a->kind == b->kind && text_equal(a->client_id, b->client_id) &&
-               text_equal(a->subject, b->subject) && text_equal(a->scope, b->scope);
+               text_equal(a->subject, b->subject) && text_equal(a->scope, b->scope) &&
+               text_equal(a->subject_token, b->subject_token) &&
+               a->subject_token_type == b->subject_token_type;
 }
 
 static char *put_hex(char *out, struct text text)
@@ -180,6 +225,9 @@ static size_t put_matter(char *out, const struct subject_matter *matter)
         out = put_hex(out, matter->client_id);
         out = put_hex(out, TEXT(subject_kind_name(matter->kind)));
         out = put_hex(out, matter->subject);
+        assert_true(matter->subject_token.size < 2000);
+        out = put_hex(out, matter->subject_token);
+        *out++ = (char)('0' + matter->subject_token_type);
         out = put_hex(out, matter->scope);
         return (size_t)(out - begin);
 }

@@ -42,6 +42,8 @@ struct subject_matter {
         struct text client_id;
         enum subject_kind kind;
         struct text subject;
+        struct text subject_token; /* of an exchange */
+        enum subjecttoken_type subject_token_type;
         struct text scope;
 };
 

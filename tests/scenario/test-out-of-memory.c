@@ -258,14 +258,15 @@ static void new_rules_without_memory_are_not_taken(void **state)
         world_begin_with(&world, before, 1);
         world_ask_as(&world, &waiting, UID_CRM, "anna");
         begin_shortage(0, false);
-        assert_int_equal(broker_set_policy(world.broker, &policy, world.now_ms), -ENOMEM);
+        assert_int_equal(broker_reconfigure(world.broker, &world.settings, &policy, world.now_ms),
+                         -ENOMEM);
         assert_true(end_shortage());
         world_turn(&world);
         assert_waits(&waiting);
         assert_ptr_equal(broker_policy(world.broker)->rules, before);
         world_ask_as(&world, &caller, UID_OTHER, "anna");
         assert_reason(&caller, REASON_NOT_PERMITTED);
-        begin_shortage(1, true); /* one allocation is all that it takes */
+        begin_shortage(2, true); /* two allocations are all that it takes */
         world_set_policy(&world, &policy);
         assert_false(end_shortage());
         assert_reason(&waiting, REASON_NOT_PERMITTED);

@@ -96,7 +96,7 @@ static void a_client_that_is_added_is_served_at_once(void **state)
         world_start(&world);
         ask(&world, &caller, CLIENT_DESK, "anna");
         assert_reason(&caller, REASON_UNKNOWN_CLIENT);
-        world.settings.n_clients = WORLD_CLIENTS;
+        world.settings.n_clients = WORLD_CLIENTS_USUAL;
         world_reconfigure(&world);
         (void)prime(&world, CLIENT_DESK, "anna");
         world_end(&world);
@@ -117,7 +117,7 @@ static void what_belongs_to_a_removed_client_is_gone_even_if_it_comes_back(void 
         assert_reason(&caller, REASON_UNKNOWN_CLIENT);
         sweep_to_the_end(&world);
         assert_int_equal(world_counters(&world).entries, 1);
-        world.settings.n_clients = WORLD_CLIENTS;
+        world.settings.n_clients = WORLD_CLIENTS_USUAL;
         world.clients[CLIENT_DESK].identity += 100; /* none is given twice */
         world_reconfigure(&world);
         ask(&world, &caller, CLIENT_DESK, "anna");

@@ -199,7 +199,7 @@ static void every_spelling_of_a_scope_shares_a_fetch_and_every_key_has_one(void 
                 char name[32];
 
                 (void)snprintf(name, sizeof(name), "subject%d", subject);
-                for (enum subject_kind kind = 0; kind < _SUBJECT_KIND_N; kind++)
+                for (enum subject_kind kind = 0; kind < SUBJECT_APPLICATION; kind++)
                         for (int i = 0; i < 4; i++)
                                 world_ask(&world, &callers[n++],
                                           (struct wish){.kind = kind,

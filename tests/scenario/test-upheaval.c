@@ -81,7 +81,7 @@ static void ask(struct life *life)
                 return;
         life->world.peer = peer_of(uids[any(life, 5)]);
         world_ask(&life->world, caller,
-                  (struct wish){.client = any(life, WORLD_CLIENTS),
+                  (struct wish){.client = any(life, WORLD_CLIENTS_USUAL),
                                 .subject = TEXT(name),
                                 .scope = scopes[any(life, 4)],
                                 .min_ttl_s = any(life, 6) ? 0 : 60,
@@ -140,8 +140,8 @@ static void reconfigure(struct life *life)
         static char *const defaults[] = {NULL, (char *)"read", (char *)DEFAULT_SCOPE};
         struct world *world = &life->world;
         struct settings *settings = &world->settings;
-        struct client_settings *client = &world->clients[any(life, WORLD_CLIENTS)];
-        struct client_settings *other = &world->clients[any(life, WORLD_CLIENTS)];
+        struct client_settings *client = &world->clients[any(life, WORLD_CLIENTS_USUAL)];
+        struct client_settings *other = &world->clients[any(life, WORLD_CLIENTS_USUAL)];
         struct client_settings swapped = *client;
 
         switch (any(life, 7)) {
@@ -159,9 +159,9 @@ static void reconfigure(struct life *life)
                 break;
         case 3: client->default_scope = defaults[any(life, 3)]; break;
         case 4:
-                settings->n_clients = any(life, WORLD_CLIENTS + 1);
+                settings->n_clients = any(life, WORLD_CLIENTS_USUAL + 1);
                 /* Those that are not there come back as others. */
-                for (size_t i = settings->n_clients; i < WORLD_CLIENTS; i++)
+                for (size_t i = settings->n_clients; i < WORLD_CLIENTS_USUAL; i++)
                         world->clients[i].identity = ++life->last_identity;
                 break;
         case 5:

@@ -151,12 +151,12 @@ static void ask(struct life *life, unsigned int subject)
         static const char *const scopes[] = {NULL, NULL, NULL, NULL, "a", "b a", "a b", "a b a"};
         struct caller *caller = &life->callers[life->next_caller++ % CALLERS];
         char name[32];
-        struct wish wish = {.kind = (enum subject_kind)(subject % _SUBJECT_KIND_N)};
+        struct wish wish = {.kind = (enum subject_kind)(subject % SUBJECT_APPLICATION)};
 
-        (void)snprintf(name, sizeof(name), "subject%u", subject / _SUBJECT_KIND_N);
+        (void)snprintf(name, sizeof(name), "subject%u", subject / SUBJECT_APPLICATION);
         wish.subject = TEXT(name);
         wish.client = wish.kind == SUBJECT_EMAIL ? CLIENT_PORTAL
-                                                 : (size_t)(subject / 7 % WORLD_CLIENTS);
+                                                 : (size_t)(subject / 7 % WORLD_CLIENTS_USUAL);
         wish.scope = scopes[random_below(life, 8)];
         if (wish.client == CLIENT_MOBILE && !wish.scope)
                 wish.scope = "a";

@@ -232,6 +232,8 @@ static void watch_applications(const struct broker *broker)
                 const struct flight *flight = list_entry(link, struct flight, all_link);
 
                 assert_true(references(flight->application, flight->issuer) > 0);
+                assert_int_equal(grant_of_key(flight->key).subject_kind == SUBJECT_EXCHANGE,
+                                 flight->subject_token.value.size > 0);
                 if (flight->application->retired)
                         assert_true(flight->detached && flight->state == FLIGHT_RUNNING);
         }

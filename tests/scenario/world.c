@@ -16,6 +16,7 @@
 #define USER_URL     "https://issuer.example/U/token"
 #define CUSTOMER_URL "https://issuer.example/C/token"
 #define MOBILE_URL   "https://other.example/U/token"
+#define LOBBY_URL    "https://issuer.example/token?user_type=customer&domain_hint=T"
 
 static const struct client_settings clients[WORLD_CLIENTS] = {
         [CLIENT_PORTAL] = {.name = "portal",
@@ -32,6 +33,10 @@ static const struct client_settings clients[WORLD_CLIENTS] = {
                          .identity = 13,
                          .token_url = {USER_URL, NULL},
                          .default_scope = DEFAULT_SCOPE},
+        [CLIENT_LOBBY] = {.name = "lobby",
+                          .identity = 14,
+                          .token_url = {[AUDIENCE_ANONYMOUS] = LOBBY_URL},
+                          .default_scope = DEFAULT_SCOPE},
 };
 
 /* A configuration that the broker was given; while it holds, or a caller who asked under it has not
@@ -43,7 +48,8 @@ struct given {
         size_t n_users;
 };
 
-static const char *const client_secrets[WORLD_CLIENTS] = {"one&1=%", "two", "three"};
+static const char *const client_secrets[WORLD_CLIENTS] = {"one&1=%", "two", "three",
+                                                          CLIENT_PLACEHOLDER_SECRET};
 
 static void hold_for_ever(struct world *world, struct fetch *fetch)
 {
@@ -113,7 +119,7 @@ void world_init(struct world *world)
                                 .script = hold_for_ever,
                                 .settings =
                                         {
-                                                .n_clients = WORLD_CLIENTS,
+                                                .n_clients = WORLD_CLIENTS_USUAL,
                                                 .max_entries = 1000,
                                                 .max_memory_bytes = 1 << 20,
                                                 .request_timeout_ms = 20 * SECONDS,
@@ -203,6 +209,8 @@ static void take_token(struct world *world, struct caller *caller, const struct 
         assert_non_null(token);
         script_read_token(token_value(token), &caller->matter, &caller->serial,
                           &caller->expires_at_ms);
+        if (caller->matter.kind == SUBJECT_EXCHANGE && caller->expires_at_ms > token->expires_at_ms)
+                caller->expires_at_ms = token->expires_at_ms; /* it ends with its subject token */
         assert_int_equal(caller->expires_at_ms, token->expires_at_ms);
         assert_true(world->now_ms + 1000 <= caller->expires_at_ms);
         assert_int_equal(reply->expires_in_s, (caller->expires_at_ms - world->now_ms) / 1000);
@@ -230,9 +238,9 @@ static void check_retry_after(const struct reply *reply)
 static size_t client_of(const struct world *world, struct text client_id)
 {
         for (size_t i = 0; i < world->settings.n_clients; i++)
-                if (text_equal(client_id, TEXT(world->clients[i].client_id)))
+                if (text_equal(client_id, TEXT(client_sent_id(&world->clients[i]))))
                         return i;
-        assert_true(world->n_reconfigured > 0 || world->settings.n_clients < WORLD_CLIENTS);
+        assert_true(world->n_reconfigured > 0 || world->settings.n_clients < WORLD_CLIENTS_USUAL);
         return WORLD_CLIENTS;
 }
 
@@ -320,10 +328,8 @@ static void check_fetch(struct world *world, const struct fetch *fetch, const ch
         assert_true(client_of(world, fetch->matter.client_id) < WORLD_CLIENTS);
         client = &world->clients[client_of(world, fetch->matter.client_id)];
         assert_string_equal(client_name, client->name);
-        assert_string_equal(
-                fetch->url,
-                client->token_url[fetch->matter.kind == SUBJECT_EMAIL ? AUDIENCE_CUSTOMER
-                                                                      : AUDIENCE_USER]);
+        assert_int_equal(client_is_anonymous(client), fetch->matter.kind == SUBJECT_ANONYMOUS);
+        assert_string_equal(fetch->url, client->token_url[grant_audience(fetch->matter.kind)]);
         list_for_each (link, &world->fetches) {
                 const struct fetch *other = list_entry(link, struct fetch, link);
 
@@ -479,8 +485,7 @@ void world_ask(struct world *world, struct caller *caller, struct wish wish)
         caller->timeout_ms = world->settings.request_timeout_ms;
         caller->identity = world->clients[wish.client].identity;
         caller->url_hash = hash_of(
-                world->clients[wish.client]
-                        .token_url[wish.kind == SUBJECT_EMAIL ? AUDIENCE_CUSTOMER : AUDIENCE_USER]);
+                world->clients[wish.client].token_url[grant_audience(caller->matter.kind)]);
         caller->given = world->given;
         caller->given->n_users++;
         r = broker_ask(world->broker, &caller->request, &caller->peer, world->now_ms,
@@ -504,7 +509,9 @@ void world_ask_user(struct world *world, struct caller *caller, const char *user
 
 void world_set_policy(struct world *world, const struct policy *policy)
 {
-        assert_int_equal(broker_set_policy(world->broker, policy, world->now_ms), 0);
+        assert_int_equal(
+                broker_reconfigure(world->broker, &world->given->settings, policy, world->now_ms),
+                0);
         assert_ptr_equal(broker_policy(world->broker), policy);
         world->policy = *policy;
         drain(world);
@@ -655,7 +662,7 @@ void world_finish(struct world *world, struct fetch *fetch, enum ending ending)
         world->n_secret_ends += ending == ENDING_CREDENTIALS_REFUSED;
         result = script_answer(body, fetch, world->serial);
         broker_fetch_done(world->broker, fetch->flight, &result, world->now_ms,
-                          world_wall_ms(world) / 1000);
+                          world_wall_ms(world));
         forget_fetch(world, fetch);
         drain(world);
 }

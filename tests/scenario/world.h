@@ -20,9 +20,10 @@
 #include "caller.h"
 #include "script.h"
 
-#define WORLD_CLIENTS     3
-#define WORLD_FETCHES_MAX 128
-#define WORLD_MINTED      1024
+#define WORLD_CLIENTS       4
+#define WORLD_CLIENTS_USUAL 3 /* configured, unless the test says otherwise */
+#define WORLD_FETCHES_MAX   128
+#define WORLD_MINTED        1024
 
 #define SECONDS UINT64_C(1000)
 #define MINUTES (60 * SECONDS)
@@ -34,6 +35,7 @@ enum {
         CLIENT_PORTAL, /* for users and customers, with a default scope */
         CLIENT_MOBILE, /* for users, with no default scope */
         CLIENT_DESK,   /* for users, at the token URL of the portal */
+        CLIENT_LOBBY,  /* for anonymous customers, with no client_id */
 };
 
 #define DEFAULT_SCOPE "knowledge.read"

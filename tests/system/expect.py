@@ -27,7 +27,11 @@ def token(response, subject, kind="username", scope=READ, client=PORTAL):
     assert response.header("Content-Type") == "application/json"
     not_stored(response)
     answer = response.json()
-    assert set(answer) == {"access_token", "token_type", "expires_in", "scope"}, answer
+    names = {"access_token", "token_type", "expires_in", "scope"}
+    if kind == "exchange":
+        assert answer["issued_token_type"] == "urn:ietf:params:oauth:token-type:access_token"
+        names.add("issued_token_type")
+    assert set(answer) == names, answer
     assert answer["token_type"] == "Bearer"
     assert type(answer["expires_in"]) is int and answer["expires_in"] > 0, answer
     assert sorted(answer["scope"].split(" ")) == sorted(set(scope.split(" ")))

@@ -72,6 +72,11 @@ CRM = Client("crm", "crm/app=2+x", "crm-secret-0815", "TMPRODB00000002")
 # No token URL for customers.
 STAFF = Client("staff", "staff-only", "staff-secret-1234", "TMPRODB00000003", READ, ("user",))
 CLIENTS = (PORTAL, CRM, STAFF)
+# For anonymous customers, with the placeholders that the issuer documents. Not among the usual ones.
+LOBBY = Client("lobby", "clientId", "clientSecret", PORTAL.tenant, READ, ("anonymous",))
+
+# Identity providers whose tokens the issuer exchanges.
+REGISTRATIONS = ("okta-1", "okta-2", "entra")
 
 
 def environment(**extra):
@@ -199,6 +204,8 @@ class Issuer(Program):
             command += ["--client", f"{client.tenant}:{client.client_id}:{client.secret}"]
         for scope in scopes:
             command += ["--scope", scope]
+        for registration in REGISTRATIONS:
+            command += ["--registration", registration]
         self.spawn([*command, *options], env=environment())
 
         def port():
@@ -226,6 +233,9 @@ class Issuer(Program):
     def url(self, client, audience="user", origin=None):
         """A client's token URL; `origin` replaces http://HOST:PORT."""
         origin = origin or f"http://{self.authority}:{self.port}"
+        if audience == "anonymous":
+            query = f"user_type=customer&domain_hint={client.tenant}"
+            return f"{origin}/core/authmgr/v3/oauth2/v2.0/anonymous/token?{query}"
         letter = {"user": "U", "customer": "C"}[audience]
         return f"{origin}/system/auth/{client.tenant}-{letter}/oauth2/token"
 
@@ -339,14 +349,12 @@ class Daemon(Program):
         }
 
     def _client(self, client, issuer, urls):
-        secret_file = self.directory / f"{client.name}.secret"
-        secret_file.touch(0o600)
-        secret_file.write_text(client.secret + "\n")
-        section = {
-            "name": client.name,
-            "client_id": client.client_id,
-            "client_secret_file": secret_file,
-        }
+        section = {"name": client.name}
+        if client.kinds != LOBBY.kinds:
+            secret_file = self.directory / f"{client.name}.secret"
+            secret_file.touch(0o600)
+            secret_file.write_text(client.secret + "\n")
+            section |= {"client_id": client.client_id, "client_secret_file": secret_file}
         section |= {
             f"{kind}_token_url": issuer.url(client, kind) for kind in client.kinds if issuer
         }

@@ -29,6 +29,7 @@ from harness import (
     scratch_directory,
     totals,
 )
+from scrape import growth, scrape
 from wire import TIMEOUT, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be taken for systemd")
@@ -173,6 +174,37 @@ def test_a_caller_and_a_unit_share_a_token(credd, issuer):
     daemon.unix = daemon.settings["listen"][0]["unix"]
     assert daemon.ask("pa").json()["access_token"] == token
     assert issuer.requests() == 1
+
+
+def test_metrics(credd, issuer):
+    """Counted by themselves, beside what callers ask for, and in what tokens came from."""
+    daemon = credd()
+    socket_of_callers = daemon.settings["listen"][0]["unix"]
+    before = scrape(daemon, socket_of_callers)
+    name = "egain_tokend_credential_requests_total"
+    assert before.value(name) == 0  # there from the start
+    for _ in range(3):
+        granted(ask(daemon), "pa")
+    refused(ask(daemon, "stranger.service"), "no_credential")
+    refused(read(connect(daemon, address(UNIT, ID))), "other_unit")
+    issuer.behave(error="invalid_grant", count=1)
+    refused(ask(daemon, id="other"), "subject_refused")
+    issuer.behave(status=500)
+    refused(ask(daemon, id="crm"), "issuer_error")
+    after = scrape(daemon, socket_of_callers)
+    for amount, labels in [
+        (3, {"outcome": "granted", "reason": "none"}),
+        (1, {"outcome": "refused", "reason": "no_credential"}),
+        (1, {"outcome": "refused", "reason": "other_unit"}),
+        (1, {"outcome": "refused", "reason": "subject_refused"}),
+        (1, {"outcome": "failed", "reason": "issuer_error"}),
+        (7, {}),
+    ]:
+        assert growth(before, after, name, **labels) == amount, labels
+    assert growth(before, after, "egain_tokend_requests_total") == 0
+    served = "egain_tokend_tokens_served_total"
+    assert growth(before, after, served, cache="hit") == 2
+    assert growth(before, after, served, cache="miss", collapsed="false") == 1
 
 
 def test_the_right_address_from_elsewhere(credd, issuer):

@@ -5,11 +5,12 @@ That there is never a token or a secret in it is checked for every answer (see h
 """
 
 import json
+import os
 
 import pytest
 
 import expect
-from harness import CRM, MANAGE, PORTAL, READ, Client, ask_bytes, question
+from harness import CRM, MANAGE, PORTAL, READ, Client, ask_bytes, question, rule
 from test_policy import NOBODY, curl
 from test_rejection import digest
 from wire import eventually, form
@@ -306,6 +307,16 @@ class TestRequest:
         as_token = daemon.post(parameters)
         assert (response.status, response.json()) == (as_token.status, as_token.json())
         expect.error(response, 400, response.json()["error"])
+        assert issuer.requests() == 0
+
+    def test_a_scope_that_the_rule_does_not_give(self, start_daemon, issuer):
+        me = str(os.geteuid())
+        daemon = start_daemon(callers=[rule("reader", user=me, scopes=[READ])])
+        parameters = question("pa", scope=f"{READ} {MANAGE}")
+        response = daemon.request("GET", "/v1/explain?" + form(parameters).decode())
+        assert f"scope {MANAGE};" in expect.error(response, 403, "access_denied")
+        as_token = daemon.post(parameters)
+        assert (response.status, response.json()) == (as_token.status, as_token.json())
         assert issuer.requests() == 0
 
     def test_unknown_client(self, daemon):

@@ -38,7 +38,11 @@ ARGUMENTS = [
     "--client", "T1:app:secret",
     "--client", "T2:two:old:new",
     "--unknown-subject", "ghost",
+    "--registration", "okta-1",
 ]
+ANONYMOUS = "/core/authmgr/v3/oauth2/v2.0/anonymous/token"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+TYPE = "urn:ietf:params:oauth:token-type:"
 
 
 class Issuer:
@@ -123,6 +127,21 @@ def form(**changes):
 def claims(token):
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def jwt(**claims):
+    parts = ({"alg": "none"}, claims)
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
+    return ".".join(part.rstrip(b"=").decode() for part in encoded) + ".c2ln"
+
+
+def exchange(**changes):
+    """The changes that make a good form one of token exchange."""
+    return {
+        "grant_type": EXCHANGE, "subject_username": None, "registration_id": "okta-1",
+        "subject_token": jwt(sub="anna", exp=time.time() + 300),
+        "subject_token_type": TYPE + "access_token", **changes,
+    }
 
 
 def refused(answer, status, error):
@@ -292,10 +311,123 @@ def test_empty_body(issuer):
 
 @pytest.mark.parametrize("grant_type, error", [
     (None, "invalid_request"), ("", "invalid_request"),
-    ("client_credentials", "unsupported_grant_type"), ("Password", "unsupported_grant_type"),
+    ("implicit", "unsupported_grant_type"), ("Password", "unsupported_grant_type"),
 ])
 def test_grant_type(issuer, grant_type, error):
     assert refused(issuer.ask(grant_type=grant_type), 400, error)
+
+
+def test_client_credentials(issuer):
+    answer = issuer.ask(grant_type="client_credentials", subject_username=None)
+    assert answer.status == 200
+    said = claims(answer.json()["access_token"])
+    assert (said["kind"], said["sub"], said["client_id"]) == ("application", "app", "app")
+    assert "issued_token_type" not in answer.json()
+    assert issuer.stats()["by_subject"] == {"application:app": 1}
+    assert issuer.stats()["by_grant"]["application"] == 1
+
+
+@pytest.mark.parametrize("changes, error", [
+    ({"subject_username": "pa"}, "invalid_request"), ({"subject_email": "a@b"}, "invalid_request"),
+    ({"registration_id": "okta-1"}, "invalid_request"), ({"x": "y"}, "invalid_request"),
+    ({"scope": None}, "invalid_scope"), ({"client_secret": "x"}, "invalid_client"),
+])
+def test_client_credentials_refused(issuer, changes, error):
+    changes = {"grant_type": "client_credentials", "subject_username": None, **changes}
+    assert refused(issuer.ask(**changes), 401 if error == "invalid_client" else 400, error)
+
+
+def test_client_credentials_of_customers(issuer):
+    answer = issuer.ask(CUSTOMERS, grant_type="client_credentials", subject_username=None)
+    assert refused(answer, 400, "unauthorized_client")
+
+
+ANONYMOUS_FORM = {
+    "grant_type": "client_credentials", "client_id": "clientId", "client_secret": "clientSecret",
+    "subject_username": None,
+}
+
+
+@pytest.mark.parametrize("client", [{}, {"client_id": "app", "client_secret": "secret"}])
+def test_anonymous(issuer, client):
+    path = f"{ANONYMOUS}?user_type=customer&domain_hint=T1"
+    answer = issuer.ask(path, **ANONYMOUS_FORM | client)
+    assert answer.status == 200
+    said = claims(answer.json()["access_token"])
+    assert (said["kind"], said["sub"], said["tenant"]) == ("anonymous", "T1", "T1")
+    assert issuer.stats()["by_grant"]["anonymous"] == 1
+
+
+@pytest.mark.parametrize("query", [
+    "", "?", "?user_type=customer", "?domain_hint=T1", "?user_type=user&domain_hint=T1",
+    "?user_type=customer&domain_hint=T1&x=y", "?user_type=customer&domain_hint=T1&domain_hint=T1",
+    "?user_type=Customer&domain_hint=T1", "?user_type=customer&domain_hint=%zz",
+])
+def test_anonymous_query(issuer, query):
+    assert refused(issuer.ask(ANONYMOUS + query, **ANONYMOUS_FORM), 400, "invalid_request")
+
+
+def test_anonymous_query_in_another_order(issuer):
+    answer = issuer.ask(f"{ANONYMOUS}?domain_hint=T1&user_type=customer", **ANONYMOUS_FORM)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("changes, status, error", [
+    ({"client_secret": "secret"}, 401, "invalid_client"),
+    ({"client_id": "clientid"}, 401, "invalid_client"),
+    ({"client_id": None}, 401, "invalid_client"),
+    ({"scope": None}, 400, "invalid_scope"),
+    ({"grant_type": "password", "subject_email": "a@b"}, 400, "unsupported_grant_type"),
+    ({"grant_type": EXCHANGE}, 400, "unsupported_grant_type"),
+    ({"subject_email": "a@b"}, 400, "invalid_request"),
+])
+def test_anonymous_refused(issuer, changes, status, error):
+    path = f"{ANONYMOUS}?user_type=customer&domain_hint=T1"
+    assert refused(issuer.ask(path, **ANONYMOUS_FORM | changes), status, error)
+
+
+def test_anonymous_of_an_unknown_tenant(issuer):
+    path = f"{ANONYMOUS}?user_type=customer&domain_hint=T9"
+    assert refused(issuer.ask(path, **ANONYMOUS_FORM), 404, "invalid_request")
+
+
+def test_placeholders_are_for_anonymous_customers(issuer):
+    changes = {"client_id": "clientId", "client_secret": "clientSecret"}
+    assert refused(issuer.ask(**changes), 401, "invalid_client")
+
+
+@pytest.mark.parametrize("kind", ["access_token", "id_token", "jwt"])
+def test_token_exchange(issuer, kind):
+    form = exchange(subject_token_type=TYPE + kind)
+    answer = issuer.ask(**form)
+    assert answer.status == 200
+    assert answer.json()["issued_token_type"] == TYPE + "access_token"
+    said = claims(answer.json()["access_token"])
+    digest = hashlib.sha256(form["subject_token"].encode()).hexdigest()
+    assert (said["kind"], said["sub"], said["exchanged"]) == ("exchange", "okta-1", digest)
+    assert issuer.stats()["by_grant"]["exchange"] == 1
+
+
+def test_token_exchange_without_a_scope(issuer):
+    answer = issuer.ask(**exchange(scope=None))
+    assert (answer.status, answer.json()["scope"]) == (200, READ)
+
+
+@pytest.mark.parametrize("changes", [
+    {"registration_id": None}, {"registration_id": "okta-2"}, {"registration_id": ""},
+    {"subject_token_type": None}, {"subject_token_type": TYPE + "saml2"},
+    {"subject_token": None}, {"subject_token": "opaque"}, {"subject_token": "a.b.c"},
+    {"subject_token": jwt(sub="anna")}, {"subject_token": jwt(exp="9999999999")},
+    {"subject_token": jwt(exp=1)}, {"subject_token": jwt(exp=9999999999) + ".x"},
+    {"audience": "x"}, {"actor_token": "x"}, {"requested_token_type": TYPE + "access_token"},
+    {"subject_username": "pa"},
+])
+def test_token_exchange_refused(issuer, changes):
+    assert refused(issuer.ask(**exchange(**changes)), 400, "invalid_request")
+
+
+def test_token_exchange_of_customers(issuer):
+    assert refused(issuer.ask(CUSTOMERS, **exchange()), 400, "unauthorized_client")
 
 
 @pytest.mark.parametrize("changes", [

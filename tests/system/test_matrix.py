@@ -14,15 +14,17 @@ from dataclasses import dataclass
 import pytest
 
 import expect
-from harness import CLIENTS, CRM, MANAGE, PORTAL, READ, STAFF, Daemon, Issuer, ask_bytes
+from harness import CRM, LOBBY, MANAGE, PORTAL, READ, STAFF, Daemon, Issuer, ask_bytes
 from people import needs_users
-from wire import Connection
+from test_grants import application, exchange, subject_token
+from wire import Connection, form_request
 
 pytestmark = needs_users
 
 RULE_SETS = 6
 PIPELINED = 24
 LISTENERS = ("unix", "tcp4", "tcp6")
+TOKEN = subject_token(life=86400)
 KEYS = {"one": "key-one-0123456789abcdef", "two": "key-two-0123456789abcdef"}
 
 BRACKETS = "odd[a-z]?.*"
@@ -65,6 +67,10 @@ SUBJECTS = (
     ("email", "pa@example.com"),
     ("email", "pa@example.com.evil"),
     ("email", "@example.com"),
+    # of which the client application makes an anonymous customer where it is an anonymous one
+    ("application", ""),
+    ("exchange", "okta-1"),
+    ("exchange", "entra"),
 )
 SUBJECT_PATTERNS = (
     "username:*",
@@ -85,7 +91,13 @@ SUBJECT_PATTERNS = (
     "email:*@example.com",
     "email:pa@*",
     "email:*.evil",
+    "application:*",
+    "anonymous:*",
+    "exchange:*",
+    "exchange:okta*",
+    "exchange:*-1",
 )
+FOUR = (PORTAL, CRM, STAFF, LOBBY)
 
 
 @dataclass
@@ -129,12 +141,17 @@ def verdict(rules, caller, client, subject, scope, listener):
     if not selected:
         return (401, "invalid_client", "key_file") if lacking else (403, "access_denied", "No rule")
     kind, value = subject
+    if kind == "application" and client == LOBBY:
+        kind = "anonymous"
     name = f"The rule {selected['name']} does not give"
     if client.name not in selected["clients"]:
         return 403, "access_denied", f"{name} this caller the client application {client.name}"
     patterns = [entry.split(":", 1) for entry in selected["subjects"]]
     if not any(of == kind and matches(pattern, value) for of, pattern in patterns):
-        return 403, "access_denied", f"{name} this caller the subject {kind}:"
+        what = "tokens of the kind" if value == "" else "the subject"
+        return 403, "access_denied", f"{name} this caller {what} {kind}"
+    if client == LOBBY and kind != "anonymous":
+        return 400, "unauthorized_client", "anonymous customers"
     if kind == "email" and "customer" not in client.kinds:
         return 400, "unauthorized_client", "token URL"
     if not scope and not client.default_scope:
@@ -164,7 +181,7 @@ class Rules:
                 continue
             conditions.add(chosen)
             judged = {"name": f"rule-{number}"}
-            judged["clients"] = self.some(chance, [client.name for client in CLIENTS])
+            judged["clients"] = self.some(chance, [client.name for client in FOUR])
             judged["subjects"] = self.some(chance, SUBJECT_PATTERNS)
             judged["scopes"] = self.some(chance, SCOPE_PATTERNS)
             configured = {**judged, "fetches": "1000000/1s"}
@@ -196,7 +213,7 @@ def issuer_process():
 
 @pytest.fixture(scope="module")
 def daemon(issuer_process):
-    with Daemon(issuer_process) as daemon:
+    with Daemon(issuer_process, clients=FOUR) as daemon:
         yield daemon
 
 
@@ -204,10 +221,27 @@ def check(response, wanted, cell):
     status, error, words = wanted
     _, client, (kind, value), scope, _ = cell
     assert response.status == status, response
+    if status == 200 and kind == "application":
+        kind, value = ("application", client.client_id)
+        if client == LOBBY:
+            kind, value = ("anonymous", client.tenant)
     if status == 200:
         expect.token(response, value, kind, scope or client.default_scope, client)
     else:
         assert words in expect.error(response, status, error)
+
+
+def bytes_of(client, subject, scope, key):
+    """The request of one cell."""
+    kind, value = subject
+    more = {"client_id": client.name, "scope": scope, "client_secret": key}
+    if kind == "application":
+        asked = application(client, **more)
+    elif kind == "exchange":
+        asked = exchange(TOKEN, value, **more)
+    else:
+        return ask_bytes(value, kind, **more)
+    return form_request({name: value for name, value in asked.items() if value is not None})
 
 
 def ask_all(daemon, caller, listener, cells, judge):
@@ -255,15 +289,9 @@ def test_every_cell(daemon, people, capsys):
                 cells = [
                     (
                         (caller, client, subject, scope, listener),
-                        ask_bytes(
-                            subject[1],
-                            subject[0],
-                            client_id=client.name,
-                            scope=scope,
-                            client_secret=caller.key and KEYS[caller.key],
-                        ),
+                        bytes_of(client, subject, scope, caller.key and KEYS[caller.key]),
                     )
-                    for client in (PORTAL, CRM, STAFF)
+                    for client in FOUR
                     for subject in SUBJECTS
                     for scope in SCOPE_SETS
                 ]

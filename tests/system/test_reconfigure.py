@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Another configuration while the daemon runs: by SIGHUP, by POST /v1/reload, by --reload."""
 
+import json
 import os
 import re
 import signal
@@ -23,6 +24,8 @@ from harness import (
     libconfig,
     question,
 )
+from people import needs_users
+from scrape import growth, scrape
 from wire import form_request
 
 EX_OK, EX_UNAVAILABLE, EX_CONFIG = 0, 69, 78
@@ -199,6 +202,63 @@ class TestInterface:
         assert "nonsense" in answer["messages"][0]
 
 
+class TestRecord:
+    """Who had the configuration read again, and what came of it, is in the audit record."""
+
+    def records(self, path):
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        return [record for record in found if record["action"] == "reload"]
+
+    def test_of_each_outcome(self, start_daemon, tmp_path):
+        path = tmp_path / "audit"
+        daemon = start_daemon(audit={"to": path})
+        assert run(daemon) == (EX_OK, "")
+        write(daemon, nonsense=1)
+        assert daemon.request("POST", "/v1/reload", body=b"").status == 409
+        assert daemon.request("POST", "/v1/reload", address=daemon.tcp4).status == 403
+        headers = [("Origin", "http://localhost")]
+        assert daemon.request("POST", "/v1/reload", headers, body=b"").status == 403
+        daemon.stop()
+        records = self.records(path)
+        assert [(record["outcome"], record["reason"]) for record in records] == [
+            ("granted", None),
+            ("refused", "config_not_taken_over"),
+            ("refused", "admin_not_permitted"),
+            ("refused", "from_browser"),
+        ]
+        for record in records:
+            assert (record["uid"], record["count"]) == (os.geteuid(), 1)
+            assert record["subject"] is None and record["client"] is None
+        assert all(record["pid"] for record in records if record["reason"] != "admin_not_permitted")
+
+    @needs_users
+    def test_of_who_loses_the_right_by_it(self, start_daemon, people, tmp_path):
+        """The rule is the one that let him in."""
+        path = tmp_path / "audit"
+        admin = {"name": "ops", "user": people.a.name, "admin": True}
+        daemon = start_daemon(audit={"to": path}, callers=[admin])
+        write(daemon, callers=[admin | {"name": "was-ops", "admin": False, "monitor": True}])
+        here = people.a.at(daemon.unix)
+        assert daemon.request("POST", "/v1/reload", body=b"", address=here).status == 200
+        assert daemon.request("POST", "/v1/reload", body=b"", address=here).status == 403
+        daemon.stop()
+        records = self.records(path)
+        assert [(record["outcome"], record["rule"]) for record in records] == [
+            ("granted", "ops"),
+            ("refused", "was-ops"),
+        ]
+        assert {record["uid"] for record in records} == {people.a.uid}
+
+    def test_metrics_tell_failures(self, start_daemon):
+        daemon = start_daemon()
+        write(daemon, nonsense=1)
+        before = scrape(daemon)
+        assert daemon.request("POST", "/v1/reload", body=b"").status == 409
+        labels = {"outcome": "refused", "reason": "config_not_taken_over"}
+        after = scrape(daemon)
+        assert growth(before, after, "egain_tokend_other_requests_total", **labels) == 1
+
+
 class TestTogether:
     def test_ten_at_once_are_all_answered(self, start_daemon):
         daemon = start_daemon()
@@ -247,7 +307,7 @@ class TestTogether:
     def test_a_stop_answers_who_waits_for_a_reload(self, start_daemon):
         daemon = start_daemon()
         assert run(daemon) == (EX_OK, "")
-        process = begin(daemon)  # the next reading begins a second later
+        process = begin(daemon)  # the next reading may not have begun yet
         time.sleep(0.3)
         daemon.stop()
         status, said = ended(process)

@@ -352,7 +352,7 @@ class TestGetV1Token:
         expect.miss(daemon.get(subject), subject)
         target = f"/v1/token?grant_type=password&client_id=portal&subject_username={subject}"
         expect.hit(daemon.request("GET", target, [("Metadata", "true")]), subject)
-        target = target.replace("password", "client_credentials")
+        target = target.replace("password", "implicit")
         response = daemon.request("GET", target, [("Metadata", "true")])
         expect.error(response, 400, "unsupported_grant_type")
 
@@ -486,7 +486,11 @@ class TestOtherPaths:
         assert answer["issuer"] == f"http://{host}"
         assert answer["token_endpoint"] == f"http://{host}/oauth2/token"
         assert answer["response_types_supported"] == []
-        assert answer["grant_types_supported"] == ["password"]
+        assert answer["grant_types_supported"] == [
+            "password",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ]
         assert answer["token_endpoint_auth_methods_supported"] == [
             "none",
             "client_secret_basic",

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import random
 import socket
 import struct
 import sys
@@ -466,6 +467,26 @@ class TestOddSnapshots:
             daemon.stop()
             assert u64(content_of(manager.store[-1]), SEQUENCE_AT) == 43
         assert issuer.requests() == requests
+
+    def test_fuzzed(self, managed, issuer, snapshot):
+        """Bytes changed anywhere, the checksum right: it serves, whatever was made of them."""
+        daemon, _ = managed
+        random_ = random.Random(4711)
+        for _ in range(3):
+            contents = []
+            for _ in range(100):
+                content = snapshot
+                for _ in range(random_.choice((1, 1, 2, 8, 64))):
+                    value = random_.choice((b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff" * 8))
+                    at = random_.randrange(SEQUENCE_AT, len(snapshot) - 32 - len(value))
+                    content = patched(content, at, value)
+                contents.append(content)
+            start_with(daemon, *contents)
+            daemon.output.wait_for(r"\bready\b")
+            expect.miss(daemon.ask("not-there-before"), "not-there-before")
+            for subject in "abc":
+                assert daemon.ask(subject).status in (200, 400, 503)
+            daemon.stop()
 
     def test_a_great_many(self, managed, snapshot):
         daemon, _ = managed

@@ -12,6 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
+pytest.register_assert_rewrite("expect")
+
+import service as the_service  # noqa: E402
 from machine import Machine, Unavailable, install  # noqa: E402
 
 
@@ -31,6 +34,21 @@ def machine():
 def svc(machine):
     """The uid of a user with a supplementary group, callers."""
     return machine.add_user("svc", "callers")[0]
+
+
+@pytest.fixture(scope="module")
+def installed(machine, svc):
+    """The machine with the installed tree in it, and an issuer."""
+    the_service.install(machine)
+    yield machine
+    machine.stop_unit(the_service.ISSUER)
+
+
+@pytest.fixture
+def service(installed):
+    """Stopped, with a good configuration; and stopped again at the end."""
+    with the_service.stopped_service(installed) as service:
+        yield service
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -138,9 +138,9 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
             )
-        self._leader = None
+        self.leader = None
         try:
-            self._leader = self._wait_for_leader()
+            self.leader = self._wait_for_leader()
             self._wait_until_up()
         except BaseException:
             self.stop()
@@ -176,7 +176,7 @@ class Machine:
     def run(self, *command, check=True, timeout=COMMAND_TIMEOUT, **options):
         """Runs a command of the container as its root, outside of its units."""
         done = subprocess.run(
-            ["nsenter", f"--target={self._leader}", "--all", "--", *map(str, command)],
+            ["nsenter", f"--target={self.leader}", "--all", "--", *map(str, command)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -190,7 +190,7 @@ class Machine:
 
     def path(self, name):
         """A file of the container as we see it. Its symbolic links lead astray."""
-        return Path(f"/proc/{self._leader}/root") / str(name).lstrip("/")
+        return Path(f"/proc/{self.leader}/root") / str(name).lstrip("/")
 
     def write(self, name, text, mode=0o644, owner=None):
         """Writes a file; `owner` is a user of the container."""
@@ -251,7 +251,7 @@ class Machine:
     def stop(self):
         """Powers it off, or ends it if it will not."""
         try:
-            if self._leader and self._nspawn.poll() is None:
+            if self.leader and self._nspawn.poll() is None:
                 self.run("systemctl", "--no-block", "poweroff", check=False)
                 self._nspawn.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:

@@ -109,12 +109,14 @@ uint64_t random_next(uint64_t *state)
 struct grant_key key_of_subject(struct key_buffer *buffer, const char *subject)
 {
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = "sixteen bytes...";
-        const struct token_request request = {
+        const struct grant grant = {
+                .identity = 1,
                 .subject_kind = SUBJECT_USERNAME,
                 .subject = TEXT(subject),
+                .scope = TEXT("scope"),
         };
 
-        buffer->key = grant_key_make(buffer->bytes, hash_key, 1, &request, TEXT("scope"));
+        buffer->key = grant_key_make(buffer->bytes, hash_key, &grant);
         return buffer->key;
 }
 

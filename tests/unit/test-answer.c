@@ -17,6 +17,9 @@ static const struct settings settings = {
         .max_token_bytes = MAX_TOKEN_BYTES,
 };
 
+/* Whether a token was exchanged. */
+static bool exchange;
+
 static int understand(struct answer *ret, unsigned int status, struct text body, bool retry_after)
 {
         char *exact = copy_exactly(body);
@@ -25,7 +28,7 @@ static int understand(struct answer *ret, unsigned int status, struct text body,
                 .body = {exact, body.size},
                 .retry_after = retry_after ? BYTES("7") : (struct text){},
         };
-        const int r = answer_understand(ret, &result, &settings, SENT_AT_MS, WALL_S);
+        const int r = answer_understand(ret, &result, &settings, exchange, SENT_AT_MS, WALL_S);
 
         free(exact);
         return r;
@@ -212,11 +215,43 @@ static void a_failure_of_the_transport_counts_whatever_else_is_there(void **stat
                 };
                 struct answer answer;
 
-                assert_int_equal(answer_understand(&answer, &result, &settings, 0, 0), 0);
+                assert_int_equal(answer_understand(&answer, &result, &settings, false, 0, 0), 0);
                 assert_int_equal(answer.class, ANSWER_FAILURE);
                 assert_int_equal(answer.reason, failures[i]);
                 assert_null(answer.token);
         }
+}
+
+#define EXCHANGED TOKEN ",\"expires_in\":60,\"issued_token_type\":"
+
+/* The issuer of another kind of token has not understood what was asked for. */
+static void only_an_access_token_may_come_of_an_exchange(void **state)
+{
+        static const char *const good[] = {
+                TOKEN ",\"expires_in\":60}",
+                EXCHANGED "\"urn:ietf:params:oauth:token-type:access_token\"}",
+                EXCHANGED "null}",
+        };
+        static const char *const others[] = {
+                EXCHANGED "\"urn:ietf:params:oauth:token-type:id_token\"}",
+                EXCHANGED "\"urn:ietf:params:oauth:token-type:refresh_token\"}",
+                EXCHANGED "\"urn:ietf:params:oauth:token-type:Access_Token\"}",
+                EXCHANGED "\"access_token\"}",
+                EXCHANGED "\"\"}",
+                EXCHANGED "1}",
+                EXCHANGED "{}}",
+                TOKEN ",\"expires_in\":60,\"token_type\":\"N_A\"}",
+        };
+
+        (void)state;
+        exchange = true;
+        for (size_t i = 0; i < N_OF(good); i++)
+                assert_answer(200, TEXT(good[i]), false, ANSWER_TOKEN, REASON_NONE);
+        for (size_t i = 0; i < N_OF(others); i++)
+                assert_unusable(others[i]);
+        exchange = false;
+        for (size_t i = 0; i + 1 < N_OF(others); i++)
+                assert_answer(200, TEXT(others[i]), false, ANSWER_TOKEN, REASON_NONE);
 }
 
 static void expires_in_is_a_whole_number_or_digits(void **state)
@@ -546,8 +581,9 @@ static void a_hold_is_as_long_as_the_issuer_says(void **state)
                 };
                 struct answer answer;
 
-                assert_int_equal(answer_understand(&answer, &result, &settings, SENT_AT_MS, WALL_S),
-                                 0);
+                assert_int_equal(
+                        answer_understand(&answer, &result, &settings, false, SENT_AT_MS, WALL_S),
+                        0);
                 assert_null(answer.token);
                 if ((answer.class == ANSWER_HOLD) != cases[i].holds ||
                     answer.hold_ms != cases[i].hold_ms)
@@ -580,7 +616,7 @@ static void out_of_memory_at_every_allocation_is_said_and_nothing_leaks(void **s
 
                 assert_true(n < 20);
                 alloc_fail_at(n);
-                r = answer_understand(&answer, &result, &settings, SENT_AT_MS, WALL_S);
+                r = answer_understand(&answer, &result, &settings, false, SENT_AT_MS, WALL_S);
                 assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         }
         assert_non_null(answer.token);
@@ -594,6 +630,7 @@ int main(void)
                 cmocka_unit_test(every_status_with_every_body_is_classified_as_documented),
                 cmocka_unit_test(the_cases_that_matter_most_are_classified),
                 cmocka_unit_test(a_failure_of_the_transport_counts_whatever_else_is_there),
+                cmocka_unit_test(only_an_access_token_may_come_of_an_exchange),
                 cmocka_unit_test(expires_in_is_a_whole_number_or_digits),
                 cmocka_unit_test(an_expires_in_that_is_neither_makes_the_answer_unusable),
                 cmocka_unit_test(the_longest_lifetime_passes_and_a_second_more_does_not),

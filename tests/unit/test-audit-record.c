@@ -215,6 +215,8 @@ static void refusals_purges_and_losses_for_the_journal(void **state)
 {
         const struct audit_decision refusal = {.reason = REASON_ISSUER_TIMEOUT};
         struct audit_decision purge = decision_of_pa();
+        struct audit_decision reload = {
+                .action = AUDIT_ACTION_RELOAD, .peer = purge.peer, .rule = "ops"};
         struct audit_record *record;
 
         (void)state;
@@ -237,6 +239,20 @@ static void refusals_purges_and_losses_for_the_journal(void **state)
                             "12 entries: username:<" DIGEST_OF_PA ">");
         assert_string_equal(journal_field(&journal, "EGAIN_COUNT"), "12");
         assert_null(journal_field(&journal, "EGAIN_CACHE"));
+        audit_record_free(record);
+        record = make(&reload, AUDIT_SUBJECTS_CLEAR);
+        render(record, false);
+        assert_string_equal(journal_field(&journal, "MESSAGE"),
+                            "reload granted to uid 1001 (crm-sync.service) by rule ops");
+        assert_string_equal(journal_field(&journal, "EGAIN_ACTION"), "reload");
+        assert_string_equal(journal_field(&journal, "EGAIN_COUNT"), "1");
+        audit_record_free(record);
+        reload.reason = REASON_CONFIG_NOT_TAKEN_OVER;
+        record = make(&reload, AUDIT_SUBJECTS_CLEAR);
+        render(record, false);
+        assert_string_equal(journal_field(&journal, "MESSAGE"),
+                            "reload refused to uid 1001 (crm-sync.service) by rule ops, "
+                            "config_not_taken_over");
         audit_record_free(record);
         assert_int_equal(
                 audit_record_new_dropped(&record, AUDIT_LANE_REFUSALS, 99, NOW_MS - 1000, NOW_MS),

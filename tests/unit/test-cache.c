@@ -135,7 +135,9 @@ static void the_table_is_as_large_as_the_cap_and_evenly_filled(void **state)
 /* What is counted covers what is allocated: entry, key, token, and its slots in table and heap. */
 static void every_byte_of_key_and_token_is_counted(void **state)
 {
-        const struct token_request request = {.subject = BYTES("a subject of 24 letters.")};
+        struct grant grant = {.identity = 1,
+                              .subject = BYTES("a subject of 24 letters."),
+                              .scope = BYTES("scope")};
         static const uint8_t hash_key[SIPHASH_KEY_BYTES] = "";
         struct token *token = new_token("value", 0, 100000);
         uint8_t buffer[GRANT_KEY_MAX_BYTES];
@@ -146,10 +148,8 @@ static void every_byte_of_key_and_token_is_counted(void **state)
         (void)state;
         assert_int_equal(cache_init(&cache, 4, NO_CAP), 0);
         for (size_t size = 1; size <= 24; size += 23) {
-                struct token_request shorter = request;
-
-                shorter.subject.size = size;
-                key = grant_key_make(buffer, hash_key, 1, &shorter, TEXT("scope"));
+                grant.subject.size = size;
+                key = grant_key_make(buffer, hash_key, &grant);
                 assert_int_equal(cache_store(&cache, key, token), 0);
                 least = offsetof(struct cache_entry, key_bytes) + key.size + token_memory(token) +
                         sizeof(struct cache_entry *) + sizeof(struct timerheap_slot);

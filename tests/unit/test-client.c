@@ -150,6 +150,51 @@ static void assert_digests_differ(const struct client_settings *a, const char *a
         assert_memory_not_equal(x, y, sizeof(x));
 }
 
+static void an_anonymous_client_is_named_by_its_name(void **state)
+{
+        struct client_settings lobbies[] = {
+                {.name = "crm", .client_id = "id-0", .token_url = {"https://u"}},
+                {.name = "lobby", .token_url = {[AUDIENCE_ANONYMOUS] = "https://a"}},
+                {.name = "porch",
+                 .client_id = "id-2",
+                 .token_url = {[AUDIENCE_ANONYMOUS] = "https://b"}},
+                {.name = "garden", .token_url = {[AUDIENCE_ANONYMOUS] = "https://c"}},
+        };
+        const struct settings all = {.clients = lobbies, .n_clients = 4};
+        const struct settings one = {.clients = lobbies, .n_clients = 3};
+
+        (void)state;
+        assert_selects(&all, "lobby", NULL, NULL, 1);
+        assert_selects(&all, "garden", NULL, NULL, 3);
+        assert_selects(&all, "id-2", NULL, NULL, 2);
+        /* The documented placeholder is nobody's where several have no client_id. */
+        assert_selects(&one, CLIENT_PLACEHOLDER_ID, NULL, NULL, 1);
+        assert_selects(&one, NULL, "clientId", "clientId", 1);
+        assert_refuses(&all, CLIENT_PLACEHOLDER_ID, NULL, NULL, REASON_UNKNOWN_CLIENT);
+        assert_refuses(&several, CLIENT_PLACEHOLDER_ID, NULL, NULL, REASON_UNKNOWN_CLIENT);
+        assert_refuses(&one, "clientid", NULL, NULL, REASON_UNKNOWN_CLIENT);
+        lobbies[0].client_id = (char[]){CLIENT_PLACEHOLDER_ID};
+        assert_selects(&all, CLIENT_PLACEHOLDER_ID, NULL, NULL, 0);
+        assert_string_equal(client_sent_id(&lobbies[1]), "clientId");
+        assert_string_equal(client_sent_id(&lobbies[2]), "id-2");
+}
+
+static void the_client_settles_whose_token_it_is(void **state)
+{
+        const struct client_settings portal = {.token_url = {"https://u", "https://c"}};
+        const struct client_settings lobby = {.token_url = {[AUDIENCE_ANONYMOUS] = "https://a"}};
+
+        (void)state;
+        for (enum subject_kind kind = 0; kind < _SUBJECT_KIND_N; kind++) {
+                const struct token_request request = {.subject_kind = kind};
+                const bool application = kind == SUBJECT_APPLICATION;
+
+                assert_int_equal(client_kind(&portal, &request), kind);
+                assert_int_equal(client_kind(&lobby, &request),
+                                 application ? SUBJECT_ANONYMOUS : kind);
+        }
+}
+
 static void a_digest_covers_all_of_an_identity_and_nothing_else(void **state)
 {
         const struct client_settings client = {
@@ -176,6 +221,11 @@ static void a_digest_covers_all_of_an_identity_and_nothing_else(void **state)
         other.token_url[AUDIENCE_USER] = NULL;
         other.token_url[AUDIENCE_CUSTOMER] = client.token_url[AUDIENCE_USER];
         assert_digests_differ(&client, NULL, &other, NULL);
+        other.token_url[AUDIENCE_ANONYMOUS] = client.token_url[AUDIENCE_USER];
+        other.token_url[AUDIENCE_CUSTOMER] = NULL;
+        assert_digests_differ(&client, NULL, &other, NULL);
+        other.client_id = NULL;
+        assert_digests_differ(&client, NULL, &other, NULL);
         /* Nor does anything depend on where one part ends. */
         other = client;
         other.client_id = (char[]){"idh"};
@@ -193,6 +243,8 @@ int main(void)
                 cmocka_unit_test(basic_is_compared_decoded_and_raw),
                 cmocka_unit_test(basic_and_client_id_may_both_be_there_if_they_mean_the_same),
                 cmocka_unit_test(a_client_is_found_by_either_of_its_names_and_no_other),
+                cmocka_unit_test(an_anonymous_client_is_named_by_its_name),
+                cmocka_unit_test(the_client_settles_whose_token_it_is),
                 cmocka_unit_test(a_digest_covers_all_of_an_identity_and_nothing_else),
         };
 

@@ -644,12 +644,15 @@ static void test_subjects(void **state)
 #define NAMING(subjects)                                                                \
         CALLERS("{ name = \"a\"; user = \"crm\"; clients = [ \"portal\" ]; scopes = [ " \
                 "\"*\" ];\nsubjects = " subjects "; }")
-#define NO_KIND                                                                                 \
-        "t.conf:4: an entry of 'subjects' must be a kind (username, userid or email), a colon " \
-        "and a pattern, such as \"username:*\", not "
+#define NO_KIND                                                                                   \
+        "t.conf:4: an entry of 'subjects' must be a kind (username, userid, email, application, " \
+        "anonymous or exchange), a colon and a pattern, such as \"username:*\", not "
 #define EMPTY                                                                                 \
         "t.conf:4: an entry of 'subjects' must be a kind, a colon and a pattern that is not " \
         "empty (\"username:*\" is every username), not "
+#define NO_SUBJECT(kind)                                                                       \
+        "t.conf:4: an entry of 'subjects' must be \"" kind ":*\": there is no subject that a " \
+        "pattern could tell from others, not "
 #define NOT_PLAIN                                                                          \
         "t.conf:4: an entry of 'subjects' must be a kind, a colon and a pattern in UTF-8 " \
         "without control characters, not "
@@ -665,6 +668,13 @@ static void test_subjects(void **state)
         bad(NAMING("[ \"email:\\x7f\" ]"), NOT_PLAIN "\"email:\\x7f\"\n");
         bad(NAMING("[ \"email:\xc2\x85\" ]"), NOT_PLAIN "\"email:\\xc2\\x85\"\n");
         bad(NAMING("[ \"email:\xff\" ]"), NOT_PLAIN "\"email:\\xff\"\n");
+        accepted(NAMING("[ \"application:*\", \"anonymous:*\", \"exchange:okta-*\" ]"));
+        bad(NAMING("[ \"application:\" ]"), NO_SUBJECT("application") "\"application:\"\n");
+        bad(NAMING("[ \"application:p*\" ]"), NO_SUBJECT("application") "\"application:p*\"\n");
+        bad(NAMING("[ \"application:**\" ]"), NO_SUBJECT("application") "\"application:**\"\n");
+        bad(NAMING("[ \"application\" ]"), NO_KIND "\"application\"\n");
+        bad(NAMING("[ \"anonymous:guest\" ]"), NO_SUBJECT("anonymous") "\"anonymous:guest\"\n");
+        bad(NAMING("[ \"exchange:\" ]"), EMPTY "\"exchange:\"\n");
         bad(NAMING("[ ]"),
             "t.conf:4: 'subjects' is empty: strings were expected, such as [ \"username:*\" ]; "
             "without the option there are none\n");
@@ -680,6 +690,15 @@ static void test_subjects(void **state)
         bad(text,
             "t.conf:4: an entry of 'subjects' must be a kind, a colon and a pattern of at most 256 "
             "bytes, not \"email:pppppppppppppppppppppppppppppppppppppppppppppppppppppp...\"\n");
+        pattern[REQUEST_REGISTRATION_MAX_BYTES] = '\0';
+        (void)snprintf(text, sizeof(text), NAMING("[ \"exchange:%s\" ]"), pattern);
+        accepted(text);
+        pattern[REQUEST_REGISTRATION_MAX_BYTES] = 'p';
+        pattern[REQUEST_REGISTRATION_MAX_BYTES + 1] = '\0';
+        (void)snprintf(text, sizeof(text), NAMING("[ \"exchange:%s\" ]"), pattern);
+        bad(text, "t.conf:4: an entry of 'subjects' must be \"exchange:\" and a pattern of "
+                  "registration_ids of at most 128 bytes, not "
+                  "\"exchange:ppppppppppppppppppppppppppppppppppppppppppppppppppp...\"\n");
 #undef NAMING
 }
 

@@ -278,6 +278,55 @@ static void test_subjects(void **state)
         }
 }
 
+#define LOBBY                                                                    \
+        "clients = ({ name = \"lobby\"; anonymous_token_url = \"https://h/a\"; " \
+        "default_scope = \"a\"; }, { name = \"portal\"; client_id = \"id-p\"; "  \
+        "client_secret_file = \"/s\"; customer_token_url = \"https://h/t\"; "    \
+        "default_scope = \"a\"; });" LISTEN "\n"
+
+/* Of an application, and of customers whom nobody knows. */
+static void test_no_subjects(void **state)
+{
+        static const char *const wrong[] = {"application:x", "anonymous:*", "exchange:okta",
+                                            "exchange:",     "application", "anonymous"};
+        struct config *config;
+        char text[2048];
+
+        (void)state;
+        config = good(LIST("{ id = \"t\"; unit = \"a.service\"; client = \"portal\"; "
+                           "subject = \"application:\"; }"));
+        assert_int_equal(config->credentials[0].subject_kind, SUBJECT_APPLICATION);
+        assert_string_equal(config->credentials[0].subject, "");
+        assert_int_equal(policy_check_subject(&config->credentials[0].rule, SUBJECT_APPLICATION,
+                                              (struct text){}),
+                         0);
+        assert_int_equal(policy_check_subject(&config->credentials[0].rule, SUBJECT_ANONYMOUS,
+                                              (struct text){}),
+                         REASON_SUBJECT_NOT_PERMITTED);
+        config_free(config);
+        config = good(LOBBY "credentials = ({ id = \"t\"; unit = \"a.service\"; "
+                            "client = \"lobby\"; subject = \"anonymous:\"; });");
+        assert_int_equal(config->credentials[0].subject_kind, SUBJECT_ANONYMOUS);
+        config_free(config);
+        bad(LOBBY "credentials = ({ id = \"t\"; unit = \"a.service\"; client = \"lobby\";\n"
+                  "subject = \"application:\"; });",
+            "t.conf:3: the client application \"lobby\" has no 'user_token_url', which a subject "
+            "by application needs\n");
+        bad(LOBBY "credentials = ({ id = \"t\"; unit = \"a.service\"; client = \"portal\";\n"
+                  "subject = \"anonymous:\"; });",
+            "t.conf:3: the client application \"portal\" has no 'anonymous_token_url', which a "
+            "subject by anonymous needs\n");
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+                (void)snprintf(text, sizeof(text),
+                               LIST("{ id = \"t\"; unit = \"a.service\"; client = \"portal\";\n"
+                                    "subject = \"%s\"; }"),
+                               wrong[i]);
+                assert_int_equal(parse(text, &config), CONFIG_E_INVALID);
+                assert_non_null(strstr(said, "t.conf:4: 'subject' must be a kind (username, userid "
+                                             "or email), a colon and one subject"));
+        }
+}
+
 static void test_scopes(void **state)
 {
         (void)state;
@@ -320,6 +369,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_units, tear_down),
                 cmocka_unit_test_teardown(test_clients, tear_down),
                 cmocka_unit_test_teardown(test_subjects, tear_down),
+                cmocka_unit_test_teardown(test_no_subjects, tear_down),
                 cmocka_unit_test_teardown(test_scopes, tear_down),
                 cmocka_unit_test_teardown(test_overlap, tear_down),
         };

@@ -611,12 +611,12 @@ static void test_several_mistakes(void **state)
             "t.conf:9: 'listen' must have 1 to 64 entries, ( { name = value; } ), not 0\n"
             "t.conf:11: 'name' must be 1 to 64 letters, digits, '.', '_' or '-', not \"a b\"\n"
             "t.conf:11: an entry of 'clients' needs 'user_token_url', 'customer_token_url' or "
-            "both\n"
+            "both, or 'anonymous_token_url' alone\n"
             "t.conf:13: an entry of 'clients' needs 'client_id'\n"
             "t.conf:13: an entry of 'clients' needs one of 'client_secret_file', "
             "'client_secret_credential' and 'client_secret'\n"
             "t.conf:13: an entry of 'clients' needs 'user_token_url', 'customer_token_url' or "
-            "both\n"
+            "both, or 'anonymous_token_url' alone\n"
             "t.conf:13: the name \"i\" is the client_id of another client, in line 12\n");
 }
 
@@ -1077,7 +1077,7 @@ static void test_clients_incomplete(void **state)
             "t.conf:1: an entry of 'clients' needs one of 'client_secret_file', "
             "'client_secret_credential' and 'client_secret'\n"
             "t.conf:1: an entry of 'clients' needs 'user_token_url', 'customer_token_url' or "
-            "both\n");
+            "both, or 'anonymous_token_url' alone\n");
         bad("clients = ({ name = \"a\"; client_id = \"a\"; user_token_url = \"https://h/\";\n"
             "client_secret = \"hush\";\nclient_secret_file = \"/s\";\n"
             "client_secret_credential = \"c\"; });",
@@ -1087,6 +1087,75 @@ static void test_clients_incomplete(void **state)
             "t.conf:4: 'client_secret_credential' is one secret too many: line 2 names one, and "
             "exactly one of 'client_secret_file', 'client_secret_credential' and 'client_secret' "
             "is expected\n");
+}
+
+#define LOBBY_URL "https://h/t?user_type=customer&domain_hint=T"
+
+static void test_anonymous_clients(void **state)
+{
+        static const char *const others[] = {
+                "user_token_url = \"https://h/\"",
+                "customer_token_url = \"https://h/\"",
+                "client_secret = \"hush\"",
+                "client_secret_file = \"/s\"",
+                "client_secret_credential = \"c\"",
+                "client_secret_expires = \"2027-11-01\"",
+                "next_client_secret_file = \"/s\"",
+                "next_client_secret_expires = \"2027-11-01\"",
+                "cert_file = \"/c\"",
+                "key_file = \"/k\"",
+        };
+        struct config *config;
+        char text[1024], said_of_it[1024];
+
+        (void)state;
+        config = good("clients = (\n"
+                      "  { name = \"a\"; anonymous_token_url = \"" LOBBY_URL "\";\n"
+                      "    default_scope = \"b a\"; },\n"
+                      "  { name = \"b\"; client_id = \"x\";\n"
+                      "    anonymous_token_url = \"" LOBBY_URL "\"; }\n"
+                      ");");
+        assert_null(config->settings.clients[0].client_id);
+        assert_null(config->settings.clients[0].token_url[AUDIENCE_USER]);
+        assert_null(config->settings.clients[0].token_url[AUDIENCE_CUSTOMER]);
+        assert_string_equal(config->settings.clients[0].token_url[AUDIENCE_ANONYMOUS], LOBBY_URL);
+        assert_string_equal(config->settings.clients[0].default_scope, "a b");
+        assert_string_equal(config->settings.clients[1].client_id, "x");
+        /* What the issuer documents for everybody. */
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(config->secrets[2 * i].kind, SECRET_KIND_INLINE);
+                assert_string_equal(config->secrets[2 * i].value.bytes, "clientSecret");
+                assert_int_equal(config->secrets[2 * i + 1].kind, SECRET_KIND_NONE);
+        }
+        assert_memory_not_equal(config->settings.clients[0].identity_sha256,
+                                config->settings.clients[1].identity_sha256, 32);
+        config_free(config);
+
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+                const int size = (int)strcspn(others[i], " ");
+
+                (void)snprintf(text, sizeof(text),
+                               "clients = ({ name = \"a\"; client_id = \"a\";\n"
+                               "anonymous_token_url = \"" LOBBY_URL "\";\n%s; });",
+                               others[i]);
+                (void)snprintf(said_of_it, sizeof(said_of_it),
+                               "t.conf:3: '%.*s' is not for anonymous customers, whom "
+                               "'anonymous_token_url' in line 2 is for: an entry of 'clients' of "
+                               "its own was expected\n",
+                               size, others[i]);
+                bad(text, said_of_it);
+        }
+        bad("clients = ({ anonymous_token_url = \"" LOBBY_URL "\"; });",
+            "t.conf:1: an entry of 'clients' needs 'name'\n");
+        bad("clients = ({ name = \"a\"; anonymous_token_url = \"http://h/\"; });",
+            "t.conf:1: 'anonymous_token_url' must be an https:// URL without user, password or "
+            "fragment (http:// only to 127.0.0.1 or [::1])\n");
+        bad("clients = ({ name = \"a\"; anonymous_token_url = \"" LOBBY_URL "\"; },\n"
+            "  { name = \"b\"; anonymous_token_url = \"" LOBBY_URL "\"; });",
+            "t.conf:2: this client application is the one of line 1 once more: the same "
+            "'anonymous_token_url', and no 'client_id'\n");
+        accepted("clients = ({ name = \"a\"; anonymous_token_url = \"" LOBBY_URL "\"; },\n"
+                 "  { name = \"b\"; anonymous_token_url = \"" LOBBY_URL "2\"; });");
 }
 
 static void test_client_names(void **state)
@@ -1666,6 +1735,7 @@ static void test_man_page(void **state)
                 "callers",
                 "credentials",
                 "id",
+                "anonymous_token_url",
                 "client",
                 "subject",
                 "scope",
@@ -1763,6 +1833,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_listen_group, tear_down),
                 cmocka_unit_test_teardown(test_clients, tear_down),
                 cmocka_unit_test_teardown(test_clients_incomplete, tear_down),
+                cmocka_unit_test_teardown(test_anonymous_clients, tear_down),
                 cmocka_unit_test_teardown(test_client_names, tear_down),
                 cmocka_unit_test_teardown(test_clients_unique, tear_down),
                 cmocka_unit_test_teardown(test_clients_too_many, tear_down),

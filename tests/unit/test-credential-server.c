@@ -23,6 +23,8 @@
 #include <cmocka.h>
 
 #include "../../daemon/audit.h"
+#include "../../lib/metrics.h"
+#include "../../daemon/reload-compare.h"
 
 #define TOKEN "a-token-of-the-test"
 
@@ -43,6 +45,7 @@ static struct broker *broker;
 static struct audit *audit;
 static struct peer_finder finder;
 static struct reload reload;
+static struct metrics metrics;
 static struct credential_server server;
 static int listening;
 static struct sockaddr_un address;
@@ -93,8 +96,10 @@ static int set_up(void **state)
         assert_int_equal(peer_finder_init(&finder, false), 0);
         finder.unit_of = unit_of;
         reload_init(&reload, &loop, config, NULL, NULL);
-        assert_int_equal(
-                credential_server_init(&server, &loop, broker, audit, &finder, &reload, config), 0);
+        metrics = (struct metrics){};
+        assert_int_equal(credential_server_init(&server, &loop, broker, audit, &metrics, &finder,
+                                                &reload, config),
+                         0);
 
         listening = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)snprintf(name, sizeof(name), "test-credential-server-%d", (int)getpid());
@@ -126,6 +131,15 @@ static void carry_out(void)
                 default: break;
                 }
         }
+}
+
+/* As a reload does; the client application is the same in all of them. */
+static void use_rules_of(struct config *other)
+{
+        reload_keep_identities(other, config);
+        assert_int_equal(broker_reconfigure(broker, &other->settings, &other->policy, loop.now_ms),
+                         0);
+        carry_out();
 }
 
 static int tear_down(void **state)
@@ -227,7 +241,7 @@ static void land(const char *scope)
                        TOKEN, scope);
         result.body = TEXT(body);
         assert_non_null(flight);
-        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, 1700000000);
+        (void)broker_fetch_done(broker, flight, &result, loop.now_ms, INT64_C(1700000000000));
         flight = NULL;
         carry_out();
 }
@@ -253,10 +267,16 @@ static void test_token(void **state)
         assert_int_equal(server.counters.accepted, 4);
         assert_int_equal(server.counters.granted, 4);
         assert_int_equal(server.counters.refused + server.counters.cut, 0);
+        assert_int_equal(metrics.requests[METRICS_CREDENTIAL][REASON_NONE], 4);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_HIT][false], 1);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_FWD_MISS][false], 2);
+        assert_int_equal(metrics.tokens[CACHE_STATUS_FWD_MISS][true], 1);
 }
 
 static void test_refused(void **state)
 {
+        uint64_t n_counted = 0;
+
         (void)state;
         gets_refusal(connect_from(NULL), REASON_NOT_SYSTEMD);
         gets_refusal(connect_from("/unit/a.service"), REASON_NOT_SYSTEMD);
@@ -272,6 +292,10 @@ static void test_refused(void **state)
         gets_refusal(connect_from(OURS), REASON_OTHER_UNIT);
         assert_int_equal(n_fetches, 0);
         assert_int_equal(server.counters.refused, 10);
+        assert_int_equal(metrics.requests[METRICS_CREDENTIAL][REASON_NONE], 0);
+        for (enum reason reason = 0; reason < _REASON_N; reason++)
+                n_counted += metrics.requests[METRICS_CREDENTIAL][reason];
+        assert_int_equal(n_counted, 10);
         assert_int_equal(server.n, 0);
 }
 
@@ -392,8 +416,7 @@ static void test_entries_change(void **state)
 
         (void)state;
         credential_server_use(&server, same);
-        assert_int_equal(broker_set_policy(broker, &same->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(same);
         land("read");
         gets_token(fd);
 
@@ -402,16 +425,14 @@ static void test_entries_change(void **state)
         unit = "a.service";
         fd2 = connect_from(OURS); /* from memory: it is written already */
         credential_server_use(&server, others);
-        assert_int_equal(broker_set_policy(broker, &others->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(others);
         config_free(same);
         gets_token(fd2);
         gets_refusal(fd, REASON_CLIENT_NOT_PERMITTED);
 
         fd = connect_from(OURS); /* another subject, that is not in memory */
         credential_server_use(&server, config);
-        assert_int_equal(broker_set_policy(broker, &config->policy, loop.now_ms), 0);
-        carry_out();
+        use_rules_of(config);
         config_free(others);
         gets_refusal(fd, REASON_SUBJECT_NOT_PERMITTED);
 

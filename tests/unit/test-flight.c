@@ -474,6 +474,35 @@ static void out_of_memory_makes_no_flight(void **state)
         flights_deinit(&flights);
 }
 
+/* The copy that a flight keeps goes with it, and nothing of it stays behind. */
+static void a_subject_token_is_wiped_with_its_flight(void **state)
+{
+        static const char needle[] = "subject-token-that-nobody-may-find";
+        const struct subjecttoken token = {
+                .value = TEXT(needle), .type = SUBJECTTOKEN_JWT, .expires_at_s = 7};
+        struct key_buffer buffer;
+        struct flights flights;
+        struct flight *flight;
+
+        (void)state;
+        frees_watch(needle);
+        assert_int_equal(flights_init(&flights, 4, 4, 4), 0);
+        assert_int_equal(flight_new(&flight, &flights, key_of_subject(&buffer, "okta")), 0);
+        alloc_fail_at(1);
+        assert_int_equal(flight_keep_subject_token(flight, &token), -ENOMEM);
+        assert_int_equal(flight->subject_token.value.size, 0);
+        assert_true(alloc_has_failed());
+        assert_int_equal(flight_keep_subject_token(flight, &token), 0);
+        assert_true(text_equal(flight->subject_token.value, token.value));
+        assert_ptr_not_equal(flight->subject_token.value.bytes, token.value.bytes);
+        assert_int_equal(flight->subject_token.type, SUBJECTTOKEN_JWT);
+        assert_int_equal(flight->subject_token.expires_at_s, 7);
+        flight_free(&flights, flight);
+        flights_deinit(&flights);
+        assert_int_equal(frees_dirty(), 0);
+        frees_watch(NULL);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -493,6 +522,7 @@ int main(void)
                 cmocka_unit_test(a_share_that_cannot_be_kept_is_not_taken),
                 cmocka_unit_test(
                         a_detached_flight_is_found_no_more_and_makes_room_for_another_of_its_key),
+                cmocka_unit_test(a_subject_token_is_wiped_with_its_flight),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

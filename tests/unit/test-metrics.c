@@ -62,6 +62,11 @@ static void requests_are_counted_by_outcome_and_reason(void **state)
         assert_true(has("egain_tokend_requests_total{outcome=\"granted\",reason=\"none\"} 1"));
         assert_true(
                 has("egain_tokend_other_requests_total{outcome=\"answered\",reason=\"none\"} 0"));
+        assert_true(has("egain_tokend_credential_requests_total{outcome=\"granted\",reason="
+                        "\"none\"} 0"));
+        metrics_count_request(&metrics, METRICS_CREDENTIAL, REASON_NOT_SYSTEMD);
+        assert_true(has("egain_tokend_credential_requests_total{outcome=\"refused\",reason=\"not_"
+                        "systemd\"} 1"));
         metrics_count_request(&metrics, METRICS_OTHER, REASON_NOT_FOUND);
         assert_true(has("egain_tokend_other_requests_total{outcome=\"refused\",reason=\"not_"
                         "found\"} 1"));

@@ -58,6 +58,17 @@ static void assert_text(struct text text, struct text expected)
 /* grant_type=password and a subject, followed by more. */
 #define GOOD "grant_type=password&subject_username=pa"
 
+/* {"alg":"none"}, {"exp":5} */
+#define JWT_OF_5 "eyJhbGciOiJub25lIn0.eyJleHAiOjV9.c2ln"
+
+#define URN      "urn:ietf:params:oauth:token-type:"
+#define EXCHANGE "grant_type=urn:ietf:params:oauth:grant-type:token-exchange"
+
+/* A whole one, followed by more. */
+#define EXCHANGE_WITH(more)                                                                   \
+        EXCHANGE "&subject_token=" JWT_OF_5 "&registration_id=okta-1&subject_token_type=" URN \
+                 "access_token" more
+
 static void the_documented_form_is_understood(void **state)
 {
         struct parsed parsed = parse("grant_type=password&client_id=abc-123&client_secret=s3cr%65t"
@@ -83,7 +94,7 @@ static void every_kind_of_subject_is_read_from_its_parameter(void **state)
         char form[100];
 
         (void)state;
-        for (int kind = 0; kind < _SUBJECT_KIND_N; kind++) {
+        for (enum subject_kind kind = SUBJECT_USERNAME; kind <= SUBJECT_EMAIL; kind++) {
                 struct parsed parsed;
 
                 assert_string_equal(subject_kind_name(kind), names[kind]);
@@ -129,14 +140,16 @@ static void a_parameter_without_a_value_counts_as_absent(void **state)
         assert_outcome("grant_type&subject_username=pa", REASON_MISSING_GRANT_TYPE);
 }
 
-static void the_grant_type_is_password_and_may_be_left_out_of_a_query_only(void **state)
+static void a_grant_type_is_asked_for_and_may_be_left_out_of_a_query_only(void **state)
 {
         struct parsed parsed;
 
         (void)state;
         assert_outcome("", REASON_MISSING_GRANT_TYPE);
         assert_outcome("subject_username=pa", REASON_MISSING_GRANT_TYPE);
-        assert_outcome("grant_type=client_credentials&subject_username=pa",
+        assert_outcome("grant_type=implicit&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=client_credential", REASON_UNSUPPORTED_GRANT_TYPE);
+        assert_outcome("grant_type=urn:ietf:params:oauth:grant-type:token-exchang",
                        REASON_UNSUPPORTED_GRANT_TYPE);
         assert_outcome("grant_type=Password&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
         assert_outcome("grant_type=password%00&subject_username=pa", REASON_UNSUPPORTED_GRANT_TYPE);
@@ -441,6 +454,196 @@ static void a_rejected_token_of_another_length_or_alphabet_is_refused(void **sta
         assert_outcome(GOOD "&rejected_token_sha256=sha256:" HEX_SHA256, REASON_BAD_REJECTED_TOKEN);
 }
 
+static void the_application_is_asked_for_without_a_subject(void **state)
+{
+        struct parsed parsed = parse("grant_type=client_credentials&scope=b+a&client_id=x");
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_true(parsed.request.has_subject);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_APPLICATION);
+        assert_int_equal(parsed.request.subject.size, 0);
+        assert_text(parsed.request.scope, BYTES("a b"));
+        release(&parsed);
+        parsed = parse_from(TEXT("grant_type=client_credentials"), REQUEST_QUERY);
+        assert_int_equal(parsed.r, 0);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_APPLICATION);
+        release(&parsed);
+}
+
+/* Neither does a subject that is lost on the way make a request for the application's own token. */
+static void no_grant_falls_through_to_another(void **state)
+{
+#define APPLICATION "grant_type=client_credentials&"
+        (void)state;
+        assert_outcome(APPLICATION "subject_username=pa", REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject_userid=", REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject_email", REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject_token=" JWT_OF_5, REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject_token_type=x", REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject_name=pa", REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject%5Fx=1&subject_x=2", REASON_UNWANTED_SUBJECT);
+        assert_outcome("subject_=&" APPLICATION, REASON_UNWANTED_SUBJECT);
+        assert_outcome(APPLICATION "subject=pa&Subject_username=pa&username=pa&asubject_x=1", 0);
+        assert_outcome(APPLICATION "registration_id=x&audience=a&audience=b", 0);
+        assert_outcome("grant_type=password&scope=a", REASON_MISSING_SUBJECT);
+        assert_outcome("grant_type=password&registration_id=x", REASON_MISSING_SUBJECT);
+        assert_outcome("grant_type=password&subject_token=" JWT_OF_5, REASON_MISSING_SUBJECT);
+        assert_outcome(GOOD "&subject_token=" JWT_OF_5, REASON_AMBIGUOUS_SUBJECT);
+        assert_outcome(GOOD "&subject_token_type=x&audience=a&audience=b&resource=c", 0);
+        assert_outcome("", REASON_MISSING_GRANT_TYPE);
+        assert_outcome("scope=a&client_id=b", REASON_MISSING_GRANT_TYPE);
+        assert_outcome(EXCHANGE_WITH("&subject_username=pa"), REASON_AMBIGUOUS_SUBJECT);
+        assert_outcome(EXCHANGE_WITH("&subject_email="), REASON_AMBIGUOUS_SUBJECT);
+#undef APPLICATION
+}
+
+static void an_exchange_is_read_whole(void **state)
+{
+        struct parsed parsed = parse(EXCHANGE_WITH(
+                "&scope=b+a&client_id=portal&requested_token_type=" URN "access_token&min_ttl=5"));
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_true(parsed.request.has_subject);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_EXCHANGE);
+        assert_text(parsed.request.subject, BYTES("okta-1"));
+        assert_text(parsed.request.subject_token.value, BYTES(JWT_OF_5));
+        assert_int_equal(parsed.request.subject_token.type, SUBJECTTOKEN_ACCESS_TOKEN);
+        assert_int_equal(parsed.request.subject_token.expires_at_s, 5);
+        assert_text(parsed.request.scope, BYTES("a b"));
+        assert_int_equal(parsed.request.min_ttl_ms, 5000);
+        release(&parsed);
+}
+
+static void what_an_exchange_must_have_and_must_not_is_said(void **state)
+{
+        static const char type[] = "&subject_token_type=" URN "access_token";
+        static const char token[] = "&subject_token=" JWT_OF_5;
+        char form[4096], long_id[130];
+
+        (void)state;
+        assert_outcome(EXCHANGE_WITH("&requested_token_type=" URN "jwt"),
+                       REASON_BAD_REQUESTED_TOKEN_TYPE);
+        assert_outcome(EXCHANGE_WITH("&requested_token_type="), 0);
+        assert_outcome(EXCHANGE_WITH("&actor_token=x"), REASON_EXCHANGE_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&actor_token_type=x"), REASON_EXCHANGE_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&resource=https://a"), REASON_EXCHANGE_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&audience=&audience=b"), REASON_EXCHANGE_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&%61udience=b"), REASON_EXCHANGE_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&audience=&audience="), 0);
+        assert_outcome(EXCHANGE_WITH("&subject_token="), REASON_REPEATED_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&subject%5ftoken_type=x"), REASON_REPEATED_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&registration_id=x"), REASON_REPEATED_PARAMETER);
+        assert_outcome(EXCHANGE_WITH("&requested_token_type=&requested_token_type="),
+                       REASON_REPEATED_PARAMETER);
+
+        snprintf(form, sizeof(form), EXCHANGE "%s%s", type, token);
+        assert_outcome(form, REASON_MISSING_REGISTRATION_ID);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=%s%s", type, token);
+        assert_outcome(form, REASON_MISSING_REGISTRATION_ID);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=a%%0ab%s%s", type, token);
+        assert_outcome(form, REASON_BAD_REGISTRATION_ID);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=%%ff%s%s", type, token);
+        assert_outcome(form, REASON_BAD_REGISTRATION_ID);
+        memset(long_id, 'r', sizeof(long_id));
+        long_id[129] = '\0';
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=%s%s%s", long_id, type, token);
+        assert_outcome(form, REASON_BAD_REGISTRATION_ID);
+        long_id[128] = '\0';
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=%s%s%s", long_id, type, token);
+        assert_outcome(form, 0);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=r%s", token);
+        assert_outcome(form, REASON_MISSING_SUBJECT_TOKEN_TYPE);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=r%s", type);
+        assert_outcome(form, REASON_MISSING_SUBJECT_TOKEN);
+        snprintf(form, sizeof(form), EXCHANGE "&registration_id=r%s&subject_token=opaque", type);
+        assert_outcome(form, REASON_SUBJECT_TOKEN_NOT_JWT);
+}
+
+/* Wherever it is, and whatever the rest: a query may be in a log by now. */
+static void a_token_in_a_query_is_refused_and_wiped(void **state)
+{
+        static const char *const queries[] = {
+                "subject_username=pa&subject_token=" NEEDLE,
+                "subject_token=" NEEDLE,
+                "subject%5Ftoken=" NEEDLE "&grant_type=client_credentials",
+                EXCHANGE "&registration_id=r&subject_token=" NEEDLE,
+                "scope=%zz&subject_token=" NEEDLE,
+                "subject_token=%zz" NEEDLE,
+                "subject_token=&subject_token=" NEEDLE,
+                "subject_username=pa&actor_token=" NEEDLE,
+                "subject_username=a&subject_username=b&subject_token=" NEEDLE,
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(queries); i++) {
+                for (enum request_source source = REQUEST_QUERY; source <= REQUEST_FILTER;
+                     source++) {
+                        struct parsed parsed = parse_from(TEXT(queries[i]), source);
+
+                        assert_int_equal(parsed.r, REASON_SUBJECT_TOKEN_IN_QUERY);
+                        assert_null(memmem(parsed.form, parsed.size, NEEDLE, strlen(NEEDLE)));
+                        assert_int_equal(parsed.request.subject_token.value.size, 0);
+                        release(&parsed);
+                }
+                {
+                        char *query = copy_exactly(TEXT(queries[i]));
+                        const size_t size = strlen(queries[i]);
+
+                        assert_int_equal(request_check_query(query, size),
+                                         REASON_SUBJECT_TOKEN_IN_QUERY);
+                        assert_null(memmem(query, size, NEEDLE, strlen(NEEDLE)));
+                        free(query);
+                }
+        }
+}
+
+static void a_query_beside_a_body_may_hold_anything_else(void **state)
+{
+        static const char *const queries[] = {"",
+                                              "%zz",
+                                              "grant_type=x&grant_type=y",
+                                              "&&=&",
+                                              "subject_token_type=x",
+                                              "subject_tokens=x"};
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(queries); i++) {
+                char *query = copy_exactly(TEXT(queries[i]));
+
+                assert_int_equal(request_check_query(query, strlen(queries[i])), 0);
+                free(query);
+        }
+}
+
+static void an_exchange_is_asked_for_in_a_body_only(void **state)
+{
+        struct parsed parsed = parse_from(TEXT(EXCHANGE "&registration_id=r"), REQUEST_QUERY);
+
+        (void)state;
+        assert_int_equal(parsed.r, REASON_EXCHANGE_IN_QUERY);
+        release(&parsed);
+}
+
+static void tokens_are_found_by_registration_id(void **state)
+{
+        struct parsed parsed = parse_from(TEXT("registration_id=okta%2D1"), REQUEST_FILTER);
+
+        (void)state;
+        assert_int_equal(parsed.r, 0);
+        assert_true(parsed.request.has_subject);
+        assert_int_equal(parsed.request.subject_kind, SUBJECT_EXCHANGE);
+        assert_text(parsed.request.subject, BYTES("okta-1"));
+        release(&parsed);
+        parsed = parse_from(TEXT("registration_id=r&subject_email=a"), REQUEST_FILTER);
+        assert_int_equal(parsed.r, REASON_AMBIGUOUS_SUBJECT);
+        release(&parsed);
+        parsed = parse_from(TEXT("registration_id="), REQUEST_FILTER);
+        assert_int_equal(parsed.r, REASON_EMPTY_SUBJECT);
+        release(&parsed);
+}
+
 /* What a caller sends as a secret must be gone from the form, however the parsing ends. */
 static void secrets_are_wiped_from_the_form_whatever_the_outcome(void **state)
 {
@@ -457,6 +660,8 @@ static void secrets_are_wiped_from_the_form_whatever_the_outcome(void **state)
                 GOOD "&client_secret=%zz" NEEDLE,
                 GOOD "&subject_email=x&password=" NEEDLE,
                 GOOD "&%zz=x&password=" NEEDLE,
+                EXCHANGE_WITH("&actor_token=" NEEDLE),
+                GOOD "&actor_token=" NEEDLE "&actor_token=" NEEDLE,
         };
 
         (void)state;
@@ -494,6 +699,13 @@ static void random_forms_end_in_a_listed_outcome(void **state)
                 "scope",
                 "client_id",
                 "client_secret",
+                "client_credentials",
+                EXCHANGE,
+                "subject_token=" JWT_OF_5,
+                "subject_token",
+                "subject_token_type=" URN "id_token",
+                "registration_id",
+                "audience",
                 "min_ttl",
                 "rejected_token_sha256",
                 "rejected_token_sha256=" HEX_SHA256,
@@ -528,10 +740,15 @@ static void random_forms_end_in_a_listed_outcome(void **state)
                 assert_true(parsed.r >= 0 && parsed.r <= REASON_BAD_REJECTED_TOKEN &&
                             parsed.r != REASON_MISSING_SCOPE);
                 if (parsed.r == 0) {
-                        assert_in_range(parsed.request.subject.size, 1, REQUEST_SUBJECT_MAX_BYTES);
-                        assert_true(parsed.request.subject.bytes >= parsed.form);
-                        assert_true(parsed.request.subject.bytes + parsed.request.subject.size <=
-                                    parsed.form + parsed.size);
+                        const struct text subject = parsed.request.subject;
+
+                        assert_int_equal(subject_kind_names(parsed.request.subject_kind),
+                                         subject.size > 0);
+                        assert_true(subject.size <= REQUEST_SUBJECT_MAX_BYTES);
+                        if (subject.size > 0)
+                                assert_true(subject.bytes >= parsed.form &&
+                                            subject.bytes + subject.size <=
+                                                    parsed.form + parsed.size);
                 }
                 release(&parsed);
         }
@@ -901,7 +1118,7 @@ int main(void)
                 cmocka_unit_test(every_kind_of_subject_is_read_from_its_parameter),
                 cmocka_unit_test(what_is_not_said_stays_empty),
                 cmocka_unit_test(a_parameter_without_a_value_counts_as_absent),
-                cmocka_unit_test(the_grant_type_is_password_and_may_be_left_out_of_a_query_only),
+                cmocka_unit_test(a_grant_type_is_asked_for_and_may_be_left_out_of_a_query_only),
                 cmocka_unit_test(exactly_one_subject_is_asked_for),
                 cmocka_unit_test(a_subject_is_1_to_256_bytes_after_decoding),
                 cmocka_unit_test(a_subject_is_plain_utf8_taken_verbatim),
@@ -917,6 +1134,14 @@ int main(void)
                 cmocka_unit_test(no_rejected_token_is_none),
                 cmocka_unit_test(a_rejected_token_of_another_length_or_alphabet_is_refused),
                 cmocka_unit_test(secrets_are_wiped_from_the_form_whatever_the_outcome),
+                cmocka_unit_test(the_application_is_asked_for_without_a_subject),
+                cmocka_unit_test(no_grant_falls_through_to_another),
+                cmocka_unit_test(an_exchange_is_read_whole),
+                cmocka_unit_test(what_an_exchange_must_have_and_must_not_is_said),
+                cmocka_unit_test(a_token_in_a_query_is_refused_and_wiped),
+                cmocka_unit_test(a_query_beside_a_body_may_hold_anything_else),
+                cmocka_unit_test(an_exchange_is_asked_for_in_a_body_only),
+                cmocka_unit_test(tokens_are_found_by_registration_id),
                 cmocka_unit_test(a_secret_is_noticed_and_a_password_is_none),
                 cmocka_unit_test(random_forms_end_in_a_listed_outcome),
                 cmocka_unit_test(basic_gives_the_user_raw_and_decoded),

@@ -81,19 +81,24 @@ static struct grant_key random_key(struct subject *subject, uint8_t *buffer, uin
 {
         const size_t client = random_next(seed) % 2;
         const struct client_settings *settings = &subject->clients[client];
+        static const enum subject_kind kinds[] = {SUBJECT_USERNAME, SUBJECT_USERID,
+                                                  SUBJECT_APPLICATION, SUBJECT_EMAIL};
         char text[REQUEST_SUBJECT_MAX_BYTES + 1], scope[64];
-        struct token_request request = {
-                .subject_kind = random_next(seed) % (client ? 2 : _SUBJECT_KIND_N),
+        struct grant grant = {
+                .identity = settings->identity,
+                .subject_kind = kinds[random_next(seed) % (client ? 3 : N_OF(kinds))],
                 .subject = TEXT(some_text(text, 1 + random_next(seed) % REQUEST_SUBJECT_MAX_BYTES,
                                           "abc@\xc3\xa9 \"'&", seed)),
         };
 
         /* half of a character is no text */
-        for (size_t i = 0; i < request.subject.size; i++)
+        for (size_t i = 0; i < grant.subject.size; i++)
                 if (text[i] == '\xc3' || text[i] == '\xa9')
                         text[i] = '%';
-        return grant_key_make(buffer, subject->broker->hash_key, settings->identity, &request,
-                              TEXT(some_text(scope, 1 + random_next(seed) % 40, "abc.:/", seed)));
+        if (!subject_kind_names(grant.subject_kind))
+                grant.subject.size = 0;
+        grant.scope = TEXT(some_text(scope, 1 + random_next(seed) % 40, "abc.:/", seed));
+        return grant_key_make(buffer, subject->broker->hash_key, &grant);
 }
 
 static void add_token(struct subject *subject, uint64_t *seed)
@@ -132,8 +137,10 @@ static void add_memory(struct subject *subject, uint64_t at_ms, uint64_t *seed)
         struct memory_record *record;
 
         if (random_next(seed) % 4 == 0)
-                key = grant_key_make_any_subject(buffer, subject->broker->hash_key,
-                                                 subject->clients[0].identity, TEXT("any.scope"));
+                key = grant_key_make_any_subject(
+                        buffer, subject->broker->hash_key,
+                        &(struct grant){.identity = subject->clients[0].identity,
+                                        .scope = TEXT("any.scope")});
         record = memory_touch(&subject->broker->memory, key, at_ms);
         assert_non_null(record);
         if (random_next(seed) % 2) {
@@ -547,6 +554,23 @@ static void what_nobody_writes_is_malformed(void **state)
         assert_odd(SNAPSHOT_E_MALFORMED, {
                 parts.tokens[0].client = 1;
                 parts.tokens[0].kind = SUBJECT_EMAIL;
+        });
+        /* Nothing names the application's own subject, and no exchange is ever written. */
+        assert_odd(SNAPSHOT_E_MALFORMED, parts.tokens[0].kind = SUBJECT_APPLICATION);
+        assert_odd(0, {
+                parts.tokens[0].kind = SUBJECT_APPLICATION;
+                parts.tokens[0].subject.size = 0;
+        });
+        assert_odd(SNAPSHOT_E_MALFORMED, {
+                parts.tokens[0].kind = SUBJECT_ANONYMOUS; /* at a client application that is not */
+                parts.tokens[0].subject.size = 0;
+        });
+        assert_odd(SNAPSHOT_E_MALFORMED, parts.tokens[0].kind = SUBJECT_EXCHANGE);
+        assert_odd(SNAPSHOT_E_MALFORMED, parts.refusals[0].kind = SUBJECT_EXCHANGE);
+        assert_odd(SNAPSHOT_E_MALFORMED, parts.refusals[0].kind = SUBJECT_APPLICATION);
+        assert_odd(0, {
+                parts.refusals[0].kind = SUBJECT_APPLICATION;
+                parts.refusals[0].subject.size = 0;
         });
         assert_odd(SNAPSHOT_E_MALFORMED, parts.refusals[0].client = 2);
         assert_odd(SNAPSHOT_E_MALFORMED, parts.refusals[0].kind = _SUBJECT_KIND_N);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What is known about a question: what its caller may have, what the entry in memory is worth to
+ * it, and what stands against asking the issuer. Nothing is changed here. The verdict of the policy
+ * comes before anything is looked up or joined, so that neither content nor timing tells a caller
+ * without rights what is here.
+ *
+ * What the entry is worth to this request is one of three (enum worth). A token that lives but
+ * should be replaced is handed out where no new one can be had: an issuer that fails is no reason
+ * to withhold a token that works. The one exception is the caller who says that an API refused it.
+ */
+
+#include <openssl/sha.h>
+
+#include "broker-private.h"
+#include "client.h"
+#include "error.h"
+
+/* A token this young satisfies any min_ttl: asking again would bring no longer one. */
+#define YOUNG_MS 10000
+
+int broker_judge_request(struct broker *broker, struct question *question,
+                         uint8_t buffer[static GRANT_KEY_MAX_BYTES])
+{
+        const struct token_request *request = question->request;
+        const struct client_settings *client;
+        size_t index;
+        struct grant grant;
+        int r, unknown;
+
+        question->kind = request->subject_kind;
+        r = policy_select(broker->policy, question->peer, &request->keys, &question->rule);
+        unknown = client_select(broker->settings, request, &index);
+        if (!unknown) {
+                client = &broker->settings->clients[index];
+                question->client = index;
+                question->client_settings = client;
+                question->application = broker->applications[index];
+                question->kind = client_kind(client, request);
+        }
+        /* Whoever has no rule is not told which clients there are. */
+        if (r || unknown)
+                return r ? r : unknown;
+        if (r == 0)
+                r = policy_check_client(question->rule, index);
+        if (r == 0)
+                r = policy_check_subject(question->rule, question->kind, request->subject);
+        if (r)
+                return r;
+        question->issuer = question->application->issuers[grant_audience(question->kind)];
+        if (!question->issuer)
+                return client_is_anonymous(client) ? REASON_ANONYMOUS_CLIENT : REASON_NO_TOKEN_URL;
+        if (request->scope.size > 0)
+                question->scope = request->scope;
+        else if (client->default_scope)
+                question->scope = TEXT(client->default_scope);
+        else
+                return REASON_MISSING_SCOPE;
+        r = policy_check_scope(question->rule, question->scope);
+        if (r)
+                return r;
+        grant = (struct grant){
+                .identity = client->identity,
+                .subject_kind = question->kind,
+                .subject = request->subject,
+                .scope = question->scope,
+        };
+        if (question->kind == SUBJECT_EXCHANGE) {
+                r = subjecttoken_digest(question->digest, broker->token_key,
+                                        &request->subject_token);
+                if (r)
+                        return error_trace(r);
+                grant.digest = question->digest;
+        }
+        question->key = grant_key_make(buffer, broker->hash_key, &grant);
+        return 0;
+}
+
+bool broker_has_ended(const struct broker *broker, const struct subjecttoken *token,
+                      uint64_t now_ms)
+{
+        return broker->wall_known &&
+               subjecttoken_has_ended(token, (int64_t)now_ms + broker->wall_ahead_ms);
+}
+
+/* What is capped satisfies any, for the same reason. */
+static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t now_ms)
+{
+        const uint64_t lifetime_ms = token->expires_at_ms - token->sent_at_ms;
+        const uint64_t young_ms = lifetime_ms / 10 > YOUNG_MS ? lifetime_ms / 10 : YOUNG_MS;
+
+        return token->capped || token->expires_at_ms - now_ms >= min_ttl_ms ||
+               now_ms - token->sent_at_ms < young_ms;
+}
+
+static bool is_rejected_by(const struct token *token, const struct token_request *request)
+{
+        const struct text value = token_value(token);
+        uint8_t digest[SHA256_DIGEST_LENGTH];
+
+        if (!request->rejects)
+                return false;
+        SHA256((const unsigned char *)value.bytes, value.size, digest);
+        return memcmp(digest, request->rejected_sha256, sizeof(digest)) == 0;
+}
+
+enum worth broker_entry_worth(const struct broker *broker, struct question *question,
+                              enum cache_status *ret_status, bool *ret_reported)
+{
+        const struct cache_entry *entry = question->entry;
+
+        *ret_status = CACHE_STATUS_FWD_MISS;
+        *ret_reported = false;
+        if (!entry)
+                return WORTH_NOTHING;
+
+        question->freshness = broker_freshness(broker, entry->token, question->now_ms);
+        *ret_status = CACHE_STATUS_FWD_REQUEST;
+        if (is_rejected_by(entry->token, question->request)) {
+                *ret_reported = true;
+                return WORTH_NOTHING;
+        }
+        if (!satisfies(entry->token, question->request->min_ttl_ms, question->now_ms))
+                return WORTH_STOPGAP;
+        *ret_status = CACHE_STATUS_FWD_STALE;
+        if (entry->rejected || question->freshness == FRESHNESS_SPENT)
+                return WORTH_STOPGAP;
+        *ret_status = CACHE_STATUS_HIT;
+        return WORTH_ANSWER;
+}
+
+enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
+                                      uint64_t *ret_left_ms)
+{
+        const struct grant grant = grant_of_key(key);
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+        const struct grant_key keys[] = {
+                key,
+                grant_key_make_any_subject(buffer, broker->hash_key, &grant),
+        };
+
+        for (size_t i = 0; i < 2; i++) {
+                const struct memory_record *record = memory_find(&broker->memory, keys[i], now_ms);
+
+                if (record && backoff_holds(&record->refusal, now_ms)) {
+                        *ret_left_ms = backoff_left_ms(&record->refusal, now_ms);
+                        return record->reason;
+                }
+        }
+        return REASON_NONE;
+}
+
+/* Why no fetch may begin for this grant just now; else REASON_NONE. */
+static enum reason remembered_failure(struct broker *broker, const struct question *question,
+                                      uint64_t *ret_left_ms)
+{
+        const struct memory_record *record = memory_find(&broker->memory, question->key,
+                                                         question->now_ms);
+        const struct backoff *failure;
+
+        if (!record)
+                return REASON_NONE;
+        if (question->entry && question->entry->rejected &&
+            backoff_holds(&record->rejection, question->now_ms)) {
+                *ret_left_ms = backoff_left_ms(&record->rejection, question->now_ms);
+                return REASON_REJECTED_AGAIN;
+        }
+        failure = question->worth == WORTH_NOTHING ? &record->miss : &record->refresh;
+        *ret_left_ms = backoff_left_ms(failure, question->now_ms);
+        return backoff_holds(failure, question->now_ms) ? record->reason : REASON_NONE;
+}
+
+/* Why nothing may be asked of the issuer just now; else REASON_NONE. */
+static enum reason judge_issuer(struct broker *broker, const struct question *question,
+                                uint64_t *ret_left_ms)
+{
+        struct credentials *credentials = &question->application->credentials;
+        struct breaker *breaker = &question->issuer->breaker;
+
+        if (broker->draining)
+                return REASON_SHUTTING_DOWN;
+        if (credentials_are_held(credentials, question->now_ms)) {
+                *ret_left_ms = backoff_left_ms(&credentials->hold, question->now_ms);
+                return REASON_CREDENTIALS_REFUSED;
+        }
+        if (breaker_state(breaker, question->now_ms) == BREAKER_OPEN) {
+                *ret_left_ms = breaker_left_ms(breaker, question->now_ms);
+                return breaker->held ? REASON_ISSUER_THROTTLES : REASON_BREAKER_OPEN;
+        }
+        return REASON_NONE;
+}
+
+enum reason broker_blocked(struct broker *broker, const struct question *question,
+                           const struct flight *flight, uint64_t *ret_left_ms)
+{
+        enum reason reason;
+
+        *ret_left_ms = 0;
+        reason = broker_remembered_refusal(broker, question->key, question->now_ms, ret_left_ms);
+        if (reason)
+                return reason;
+        if (flight)
+                return flight->state == FLIGHT_CANCELLED ? REASON_SHUTTING_DOWN : REASON_NONE;
+        reason = remembered_failure(broker, question, ret_left_ms);
+        if (reason)
+                return reason;
+        return judge_issuer(broker, question, ret_left_ms);
+}
