@@ -223,5 +223,7 @@ int main(int argc, char **argv)
                         receive(events[i].data.ptr);
         }
         tell();
+        free(connections);
+        free(pour.latencies_us);
         return 0;
 }

@@ -30,8 +30,6 @@ static wait_fn *real;
 static int loop_fd = -1;
 static uint64_t began_ns;
 
-int epoll_wait(int fd, struct epoll_event *events, int n_max, int timeout_ms);
-
 static uint64_t now_ns(void)
 {
         struct timespec ts;

@@ -278,6 +278,8 @@ int request_check_query(char *query, size_t size)
         struct request_keys unused = {};
         struct form form = {.source = REQUEST_QUERY, .keys = &unused};
 
+        if (size == 0)
+                return 0;
         (void)form_parse(&form, query, size); /* what else is in it does not matter */
         return form.token_in_query ? REASON_SUBJECT_TOKEN_IN_QUERY : 0;
 }

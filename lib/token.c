@@ -39,12 +39,15 @@ int token_new(struct token **ret, struct text value, struct text scope, uint64_t
 void token_forget_scope(struct token **token)
 {
         const struct token *old = *token;
+        const size_t size = token_memory(old) - old->scope_size;
         struct token *shorter;
 
         assert(old->refs == 1);
-        if (token_new(&shorter, token_value(old), (struct text){}, old->sent_at_ms,
-                      old->expires_at_ms - old->sent_at_ms))
+        shorter = malloc(size);
+        if (!shorter)
                 return;
+        memcpy(shorter, old, size);
+        shorter->scope_size = 0;
         token_unref(*token);
         *token = shorter;
 }

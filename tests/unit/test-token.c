@@ -45,13 +45,19 @@ static void a_scope_is_forgotten_and_nothing_else(void **state)
         (void)state;
         assert_int_equal(token_new(&token, TEXT("value"), TEXT("a b"), 1000, 500), 0);
         serial = token->serial;
+        token->label = 4711;
+        token->n_purges = 3;
+        token->capped = true;
         token_forget_scope(&token);
         assert_int_equal(token_scope(token).size, 0);
         assert_true(text_equal(token_value(token), TEXT("value")));
         assert_int_equal(token->sent_at_ms, 1000);
         assert_int_equal(token->expires_at_ms, 1500);
         assert_int_equal(token->refs, 1);
-        assert_true(token->serial > serial);
+        assert_int_equal(token->serial, serial);
+        assert_int_equal(token->label, 4711);
+        assert_int_equal(token->n_purges, 3);
+        assert_true(token->capped);
         assert_int_equal(token_memory(token), offsetof(struct token, bytes) + 5);
         token_unref(token);
 }
