@@ -14,6 +14,7 @@ from wire import eventually, parse_response
 BATCH = "A batch job: the token in a file"
 SERVICE = "A service that stays: a caller like any other"
 ISSUER_PORT = 8484
+INSTALLED = ("egain-tokend.service", "egain-tokend.socket", "egain-tokend-tcp.socket")
 
 CLIENTS = f"""
 clients = (
@@ -39,6 +40,8 @@ def put_unit(machine, text):
 @pytest.fixture(scope="module")
 def tokend(machine):
     """The issuer, and the daemon with the configuration of both halves of the recipe."""
+    # What other tests have installed would come with its socket, which the recipe wants.
+    machine.run("systemctl", "mask", "--runtime", *INSTALLED)
     machine.add_user("recipe-daemon", "egain-token")
     machine.add_user("crm")
     client = f"{PORTAL.tenant}:{PORTAL.client_id}:{PORTAL.secret}"
@@ -61,6 +64,7 @@ def tokend(machine):
     eventually(lambda: all(path.is_socket() for path in sockets), "the daemon to listen")
     yield
     machine.stop_unit("recipe-daemon.service", "recipe-issuer.service")
+    machine.run("systemctl", "unmask", "--runtime", *INSTALLED)
     text = machine.journal("--unit=recipe-daemon.service")
     assert "Sanitizer" not in text and "runtime error" not in text
 
