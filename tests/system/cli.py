@@ -17,10 +17,10 @@ import subprocess
 import threading
 from dataclasses import dataclass
 
-from harness import BUILD, SANITIZER, TOKEN, environment, scratch_directory
+from harness import SANITIZER, TOKEN, environment, for_anybody, scratch_directory
 from wire import TIMEOUT
 
-EGAIN_TOKEN = BUILD / "client" / "egain-token"
+EGAIN_TOKEN = for_anybody("client/egain-token") / "client" / "egain-token"
 
 # Where a user may have told where his daemon is.
 VARIABLES = ("EGAIN_TOKEN_SOCKET", "EGAIN_TOKEN_URL")

@@ -6,6 +6,7 @@ of its own. Stopping a Daemon is a test in itself: it must exit with 0, without 
 sanitizers, and must never have written a token or a secret.
 """
 
+import atexit
 import base64
 import contextlib
 import json
@@ -92,6 +93,20 @@ def scratch_directory():
     path = Path(tempfile.mkdtemp(prefix="et-", dir="/tmp"))
     path.chmod(0o755)
     return path
+
+
+def for_anybody(*names):
+    """A copy of files in the build, laid out alike, that every user may run: the build itself may
+    lie in somebody's home."""
+    top = scratch_directory()
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    for name in names:
+        copy = top / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BUILD / name, copy)
+    for path in top.rglob("*"):
+        path.chmod(0o755)
+    return top
 
 
 def free_port():

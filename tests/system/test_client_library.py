@@ -26,6 +26,7 @@ from harness import (
     Issuer,
     Program,
     environment,
+    for_anybody,
     scratch_directory,
 )
 from test_grants import subject_token
@@ -55,12 +56,18 @@ KINDS = {
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
+ASK = "tests/client/ask"
+LIBRARY = "client/libegaintoken.so.0"
+
+
 class Library:
     """A process that uses the library as it is told, see tests/client/ask.c."""
 
     def __init__(self, prefix=(), **options):
+        # Somebody else, whom a prefix makes of us, may not reach the build.
+        built = for_anybody(ASK, LIBRARY) if prefix else BUILD
         self.process = subprocess.Popen(
-            [*prefix, CLIENT / "ask"],
+            [*prefix, built / ASK],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

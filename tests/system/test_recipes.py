@@ -223,7 +223,7 @@ def test_node_calls_an_api_again(daemon, issuer, subject):
     said = json.loads(answer.stdout)
     expect.claims(said.pop("own"), PORTAL.client_id, "application")
     assert said == {"status": 200, "tokens": 2, "failure": [True, 400, "invalid_request"]}
-    assert issuer.requests() == 3
+    assert issuer.asked_for(subject) == 2
 
 
 class TestShell:
