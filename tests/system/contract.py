@@ -235,7 +235,7 @@ def reasons_in(*names):
 
 def parameter_table():
     """All parameters that the daemon reads."""
-    return set(re.findall(r'\[PARAMETER_\w+\] = NAME\("(\w+)"\)', source("lib/request.c")))
+    return set(re.findall(r'\[PARAMETER_\w+\] = NAME\("(\w+)"\)', source("lib/parameters.c")))
 
 
 def media_type(value):

@@ -179,7 +179,7 @@ NOWHERE = {
     "issuer_repeats_token",
 }
 PARSING = reasons_in(
-    "lib/request.c", "lib/request-basic.c", "lib/form.c", "lib/scope.c", "lib/subjecttoken.c"
+    "lib/parameters.c", "lib/request.c", "lib/request-basic.c", "lib/form.c", "lib/scope.c", "lib/subjecttoken.c"
 )
 OF_PAGES = {"bad_limit", "bad_after"}
 # Of nothing but token exchange, which is asked for in forms alone.
@@ -298,8 +298,8 @@ class TestAgainstTheSources:
         assert documented == parameter_table() - {"username", "password"}
         form = set(CONTRACT.parameters("POST", "/oauth2/token", "form"))
         assert form == documented - {"limit", "after"}
-        begin = source("lib/request.c").index("PARAMETER_SUBJECT_TOKEN, /*")
-        names = re.findall(r"\bPARAMETER_(\w+),", source("lib/request.c")[begin:].split("}")[0])
+        begin = source("lib/parameters.h").index("PARAMETER_SUBJECT_TOKEN, /*")
+        names = re.findall(r"\bPARAMETER_(\w+),", source("lib/parameters.h")[begin:].split("}")[0])
         form -= {name.lower() for name in names}
         assert set(CONTRACT.parameters("GET", "/v1/token")) == form
         assert set(CONTRACT.parameters("GET", "/v1/explain")) == form
