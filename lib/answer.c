@@ -127,7 +127,7 @@ static bool is_access_token(json_object *object)
 
 /* *ret stays NULL if there is no usable token. 0 or -ENOMEM. */
 static int read_token(struct token **ret, struct text body, const struct settings *settings,
-                      bool exchange, uint64_t sent_at_ms)
+                      const struct grant *grant, uint64_t sent_at_ms)
 {
         json_object *object = NULL;
         struct text value, scope;
@@ -142,11 +142,13 @@ static int read_token(struct token **ret, struct text body, const struct setting
             json_get_text(object, "access_token", &value) != JSON_MEMBER_PRESENT ||
             value.size > settings->max_token_bytes || !answer_is_token(value) ||
             !is_bearer(object) || !read_scope(object, &scope) ||
-            (exchange && !is_access_token(object)))
+            (grant->subject_kind == SUBJECT_EXCHANGE && !is_access_token(object)))
                 goto out;
         r = read_lifetime(&lifetime_s, object, value, settings);
         if (r || lifetime_s <= 0 || lifetime_s > ANSWER_LIFETIME_MAX_S)
                 goto out;
+        if (text_equal(scope, grant->scope))
+                scope = (struct text){};
         r = token_new(ret, value, scope, sent_at_ms, (uint64_t)lifetime_s * 1000);
 out:
         json_release(object);
@@ -222,8 +224,8 @@ static int understand_client_error(struct answer *ret, const struct fetch_result
 }
 
 int answer_understand(struct answer *ret, const struct fetch_result *result,
-                      const struct settings *settings, bool exchange, uint64_t sent_at_ms,
-                      int64_t wall_s)
+                      const struct settings *settings, const struct grant *grant,
+                      uint64_t sent_at_ms, int64_t wall_s)
 {
         struct token *token = NULL;
         int r;
@@ -240,7 +242,7 @@ int answer_understand(struct answer *ret, const struct fetch_result *result,
                 return set(ret, ANSWER_FAILURE, REASON_ISSUER_ERROR);
 
         if (result->status == 200) {
-                r = read_token(&token, result->body, settings, exchange, sent_at_ms);
+                r = read_token(&token, result->body, settings, grant, sent_at_ms);
                 if (r)
                         return error_trace(r);
         }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "grant.h"
 #include "reason.h"
 #include "settings.h"
 #include "text.h"
@@ -49,10 +50,14 @@ bool answer_is_token(struct text value);
  * repeated to callers must be printable. */
 bool answer_is_scope(struct text scope);
 
-/* 0 or -ENOMEM. `exchange`: a token was exchanged, and the answer may tell the type of the one that
- * was issued (RFC 8693 §2.2.1): no other than an access token can be used. The token's life counts
- * from `sent_at_ms`; `wall_s` is the time of day, in seconds since 1970, which dates in header
- * fields are compared with. */
+/*
+ * 0 or -ENOMEM. `grant` is what was asked for. Of an exchange, the answer may tell the type of the
+ * token that was issued (RFC 8693 §2.2.1): no other than an access token can be used. A scope that
+ * was granted word for word is not kept with the token, which is as if the issuer had not said:
+ * hundreds of thousands of tokens have the same. The token's life counts from `sent_at_ms`;
+ * `wall_s` is the time of day, in seconds since 1970, which dates in header fields are compared
+ * with.
+ */
 int answer_understand(struct answer *ret, const struct fetch_result *result,
-                      const struct settings *settings, bool exchange, uint64_t sent_at_ms,
-                      int64_t wall_s);
+                      const struct settings *settings, const struct grant *grant,
+                      uint64_t sent_at_ms, int64_t wall_s);

@@ -402,6 +402,7 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         struct issuer *issuer = flight->issuer;
         struct application *application = flight->application;
         const struct health before = health_of(issuer, &application->credentials);
+        const struct grant grant = grant_of_key(flight->key);
         struct answer answer;
         int r;
 
@@ -409,8 +410,7 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         list_unlink(&flight->link);
         application->n_flights++; /* it is looked at after the flight has ended */
 
-        r = answer_understand(&answer, result, broker->settings,
-                              flight->subject_token.value.size > 0, flight->sent_at_ms,
+        r = answer_understand(&answer, result, broker->settings, &grant, flight->sent_at_ms,
                               wall_ms / 1000);
         if (r < 0)
                 answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_OUT_OF_MEMORY};
@@ -420,8 +420,6 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         switch (answer.class) {
         case ANSWER_TOKEN:
                 note_health(broker, flight, now_ms);
-                if (text_equal(token_scope(answer.token), grant_of_key(flight->key).scope))
-                        token_forget_scope(&answer.token);
                 take_token(broker, flight, answer.token, now_ms);
                 token_unref(answer.token);
                 broker_end_flight(broker, flight, true, now_ms);

@@ -36,22 +36,6 @@ int token_new(struct token **ret, struct text value, struct text scope, uint64_t
         return 0;
 }
 
-void token_forget_scope(struct token **token)
-{
-        const struct token *old = *token;
-        const size_t size = token_memory(old) - old->scope_size;
-        struct token *shorter;
-
-        assert(old->refs == 1);
-        shorter = malloc(size);
-        if (!shorter)
-                return;
-        memcpy(shorter, old, size);
-        shorter->scope_size = 0;
-        token_unref(*token);
-        *token = shorter;
-}
-
 struct token *token_ref(struct token *token)
 {
         assert(token->refs > 0);

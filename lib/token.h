@@ -31,11 +31,6 @@ struct token {
 int token_new(struct token **ret, struct text value, struct text scope, uint64_t sent_at_ms,
               uint64_t lifetime_ms);
 
-/* What was asked for was granted, word for word: forgets the scope of a token that nobody else
- * holds yet, which is then as if the issuer had not said; hundreds of thousands of tokens have the
- * same. Where memory is out it is kept. */
-void token_forget_scope(struct token **token);
-
 struct token *token_ref(struct token *token);
 void token_unref(struct token *token); /* takes NULL */
 

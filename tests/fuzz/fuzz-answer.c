@@ -109,6 +109,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 .max_token_bytes = MAX_TOKEN_BYTES,
                 .default_lifetime_ms = 300000,
         };
+        const struct grant grant = {
+                .subject_kind = size > 1 && data[1] == 'e' ? SUBJECT_EXCHANGE : SUBJECT_USERNAME,
+                .scope = TEXT("a"),
+        };
         struct fetch_result result = {};
         struct answer answer = {}, again = {};
         char *bytes;
@@ -126,13 +130,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (data[1] == 'x' || data[1] == 'b')
                 result.ratelimit_reset = take_line(&result.body);
 
-        must(answer_understand(&answer, &result, &settings, data[1] == 'e', SENT_AT_MS, WALL_S) ==
-             0);
+        must(answer_understand(&answer, &result, &settings, &grant, SENT_AT_MS, WALL_S) == 0);
         check_answer(&answer, &result);
         /* The bytes are borrowed, not changed, and mean the same every time. */
         must(size == 2 || memcmp(bytes, data + 2, size - 2) == 0);
-        must(answer_understand(&again, &result, &settings, data[1] == 'e', SENT_AT_MS, WALL_S) ==
-             0);
+        must(answer_understand(&again, &result, &settings, &grant, SENT_AT_MS, WALL_S) == 0);
         must(again.class == answer.class && again.reason == answer.reason);
         must(again.hold_ms == answer.hold_ms);
         token_unref(again.token);

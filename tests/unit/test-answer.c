@@ -17,8 +17,8 @@ static const struct settings settings = {
         .max_token_bytes = MAX_TOKEN_BYTES,
 };
 
-/* Whether a token was exchanged. */
-static bool exchange;
+/* What was asked for. */
+static struct grant grant = {.subject_kind = SUBJECT_USERNAME, .scope = {"asked", 5}};
 
 static int understand(struct answer *ret, unsigned int status, struct text body, bool retry_after)
 {
@@ -28,7 +28,7 @@ static int understand(struct answer *ret, unsigned int status, struct text body,
                 .body = {exact, body.size},
                 .retry_after = retry_after ? BYTES("7") : (struct text){},
         };
-        const int r = answer_understand(ret, &result, &settings, exchange, SENT_AT_MS, WALL_S);
+        const int r = answer_understand(ret, &result, &settings, &grant, SENT_AT_MS, WALL_S);
 
         free(exact);
         return r;
@@ -215,7 +215,7 @@ static void a_failure_of_the_transport_counts_whatever_else_is_there(void **stat
                 };
                 struct answer answer;
 
-                assert_int_equal(answer_understand(&answer, &result, &settings, false, 0, 0), 0);
+                assert_int_equal(answer_understand(&answer, &result, &settings, &grant, 0, 0), 0);
                 assert_int_equal(answer.class, ANSWER_FAILURE);
                 assert_int_equal(answer.reason, failures[i]);
                 assert_null(answer.token);
@@ -244,12 +244,12 @@ static void only_an_access_token_may_come_of_an_exchange(void **state)
         };
 
         (void)state;
-        exchange = true;
+        grant.subject_kind = SUBJECT_EXCHANGE;
         for (size_t i = 0; i < N_OF(good); i++)
                 assert_answer(200, TEXT(good[i]), false, ANSWER_TOKEN, REASON_NONE);
         for (size_t i = 0; i < N_OF(others); i++)
                 assert_unusable(others[i]);
-        exchange = false;
+        grant.subject_kind = SUBJECT_USERNAME;
         for (size_t i = 0; i + 1 < N_OF(others); i++)
                 assert_answer(200, TEXT(others[i]), false, ANSWER_TOKEN, REASON_NONE);
 }
@@ -511,6 +511,33 @@ static void an_issuer_may_leave_the_scope_out_or_empty(void **state)
         }
 }
 
+static void a_scope_is_not_kept_if_it_is_the_very_one_that_was_asked_for(void **state)
+{
+        static const struct {
+                const char *body;
+                const char *kept;
+        } cases[] = {
+                {TOKEN ",\"expires_in\":500,\"scope\":\"asked\"}", ""},
+                {TOKEN ",\"expires_in\":500,\"scope\":\"asked \"}", "asked "},
+                {TOKEN ",\"expires_in\":500,\"scope\":\"asked more\"}", "asked more"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_OF(cases); i++) {
+                struct answer answer = understood(200, TEXT(cases[i].body), false);
+
+                assert_non_null(answer.token);
+                assert_true(text_equal(token_scope(answer.token), TEXT(cases[i].kept)));
+                assert_true(text_equal(token_value(answer.token), BYTES("abc")));
+                assert_int_equal(answer.token->sent_at_ms, SENT_AT_MS);
+                assert_int_equal(answer.token->expires_at_ms, SENT_AT_MS + 500000);
+                assert_int_equal(token_memory(answer.token), offsetof(struct token, bytes) +
+                                                                     strlen("abc") +
+                                                                     strlen(cases[i].kept));
+                token_unref(answer.token);
+        }
+}
+
 static void a_200_that_is_not_clearly_a_token_is_unusable(void **state)
 {
         (void)state;
@@ -582,7 +609,7 @@ static void a_hold_is_as_long_as_the_issuer_says(void **state)
                 struct answer answer;
 
                 assert_int_equal(
-                        answer_understand(&answer, &result, &settings, false, SENT_AT_MS, WALL_S),
+                        answer_understand(&answer, &result, &settings, &grant, SENT_AT_MS, WALL_S),
                         0);
                 assert_null(answer.token);
                 if ((answer.class == ANSWER_HOLD) != cases[i].holds ||
@@ -616,7 +643,7 @@ static void out_of_memory_at_every_allocation_is_said_and_nothing_leaks(void **s
 
                 assert_true(n < 20);
                 alloc_fail_at(n);
-                r = answer_understand(&answer, &result, &settings, false, SENT_AT_MS, WALL_S);
+                r = answer_understand(&answer, &result, &settings, &grant, SENT_AT_MS, WALL_S);
                 assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         }
         assert_non_null(answer.token);
@@ -642,6 +669,7 @@ int main(void)
                 cmocka_unit_test(the_longest_token_passes_and_a_byte_more_does_not),
                 cmocka_unit_test(a_scope_that_could_not_be_repeated_makes_the_answer_unusable),
                 cmocka_unit_test(an_issuer_may_leave_the_scope_out_or_empty),
+                cmocka_unit_test(a_scope_is_not_kept_if_it_is_the_very_one_that_was_asked_for),
                 cmocka_unit_test(a_200_that_is_not_clearly_a_token_is_unusable),
                 cmocka_unit_test(a_hold_is_as_long_as_the_issuer_says),
                 cmocka_unit_test(a_token_comes_without_a_refresh_point_of_its_own),

@@ -37,31 +37,6 @@ static void a_token_without_a_scope_has_an_empty_one(void **state)
         token_unref(token);
 }
 
-static void a_scope_is_forgotten_and_nothing_else(void **state)
-{
-        struct token *token = NULL;
-        uint64_t serial;
-
-        (void)state;
-        assert_int_equal(token_new(&token, TEXT("value"), TEXT("a b"), 1000, 500), 0);
-        serial = token->serial;
-        token->label = 4711;
-        token->n_purges = 3;
-        token->capped = true;
-        token_forget_scope(&token);
-        assert_int_equal(token_scope(token).size, 0);
-        assert_true(text_equal(token_value(token), TEXT("value")));
-        assert_int_equal(token->sent_at_ms, 1000);
-        assert_int_equal(token->expires_at_ms, 1500);
-        assert_int_equal(token->refs, 1);
-        assert_int_equal(token->serial, serial);
-        assert_int_equal(token->label, 4711);
-        assert_int_equal(token->n_purges, 3);
-        assert_true(token->capped);
-        assert_int_equal(token_memory(token), offsetof(struct token, bytes) + 5);
-        token_unref(token);
-}
-
 static void the_last_reference_wipes_and_no_other(void **state)
 {
         struct token *token = NULL;
@@ -112,7 +87,6 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_token_holds_copies_of_its_texts),
                 cmocka_unit_test(a_token_without_a_scope_has_an_empty_one),
-                cmocka_unit_test(a_scope_is_forgotten_and_nothing_else),
                 cmocka_unit_test(the_last_reference_wipes_and_no_other),
                 cmocka_unit_test(an_unwiped_block_would_be_noticed),
                 cmocka_unit_test(letting_go_of_nothing_is_harmless),
