@@ -144,8 +144,10 @@ class TestThreeSeconds:
                 return daemon.explain(subject)["issuer"]["breaker"] != "held"
 
             while not reopened():
-                expect.unavailable(daemon.ask(f"more-{next(numbers)}-{subject}"))
-                assert issuer.requests() == 1 or reopened()
+                # Who asks at the very end might be the first one after it.
+                if time.monotonic() - held < 2:
+                    expect.unavailable(daemon.ask(f"more-{next(numbers)}-{subject}"))
+                assert issuer.requests() == 1
                 time.sleep(0.02)
             assert time.monotonic() - asked >= 3
             assert time.monotonic() - held < 3 + 3
