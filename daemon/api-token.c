@@ -9,9 +9,9 @@
 #include <strings.h>
 
 #include "../lib/error.h"
-#include "hot-answers.h"
 #include "api-private.h"
 #include "describe.h"
+#include "hot-answers.h"
 #include "log.h"
 #include "monitor.h"
 
@@ -124,8 +124,7 @@ static int answer_reply(struct api *api, struct api_call *call, struct reply *re
         record_reply(api, call, reply);
         call->reason = reply->reason;
         if (reply->token)
-                metrics_count_token(&api->monitor->metrics, reply->cache_status, reply->collapsed,
-                                    reply->detail && reply->detail != REASON_REPEATED_TOKEN);
+                metrics_count_token(&api->monitor->metrics, reply);
         r = render(api, call, reply);
         token_unref(reply->token);
         reply->token = NULL;

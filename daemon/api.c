@@ -74,14 +74,16 @@ int api_answer_error(struct api_call *call, enum reason reason)
 
 int api_read_request(struct api_call *call, enum request_source source)
 {
-        int r = 0;
+        int r;
 
-        if (source == REQUEST_BODY)
+        if (source == REQUEST_BODY) {
                 r = request_check_query(call->query, call->query_size);
-        if (r == 0 && source == REQUEST_BODY)
-                r = request_parse(&call->request, call->body.bytes, call->body.size, source);
-        else if (r == 0)
+                if (r == 0)
+                        r = request_parse(&call->request, call->body.bytes, call->body.size,
+                                          source);
+        } else {
                 r = request_parse(&call->request, call->query, call->query_size, source);
+        }
         if (r == 0 && call->headers.authorization)
                 r = request_authorization(&call->request, call->headers.authorization);
         return error_trace(r);

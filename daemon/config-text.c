@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "../lib/error.h"
+#include "../lib/form.h"
 
 #define TEXT_WORDS_MIN 32
 
@@ -126,17 +127,6 @@ static bool is_glued(const struct lexer *lexer)
         return lexer->at > 0 && (continues_number(c[-1]) || (c[-1] == '"' && begins_number(*c)));
 }
 
-static int hexadecimal(char c)
-{
-        if (is_digit(c))
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -1;
-}
-
 /*
  * One byte of a string, or one escape, as libconfig has it: what is no escape stands for itself,
  * backslash included. Returns how many bytes of `in` that were; `size` is at least 1.
@@ -148,9 +138,9 @@ static size_t unescape(const char *in, size_t size, char *ret_byte)
         *ret_byte = in[0];
         if (in[0] != '\\' || size < 2)
                 return 1;
-        if (size >= 4 && (in[1] == 'x' || in[1] == 'X') && hexadecimal(in[2]) >= 0 &&
-            hexadecimal(in[3]) >= 0) {
-                *ret_byte = (char)(hexadecimal(in[2]) * 16 + hexadecimal(in[3]));
+        if (size >= 4 && (in[1] == 'x' || in[1] == 'X') && form_hex_digit(in[2]) >= 0 &&
+            form_hex_digit(in[3]) >= 0) {
+                *ret_byte = (char)(form_hex_digit(in[2]) * 16 + form_hex_digit(in[3]));
                 return 4;
         }
         for (size_t i = 0; i + 1 < sizeof(escapes) - 1; i += 2)

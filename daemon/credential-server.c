@@ -288,8 +288,7 @@ static void answer(struct credential_connection *connection, struct reply *reply
                 return;
         }
         assert(reply->token);
-        metrics_count_token(metrics, reply->cache_status, reply->collapsed,
-                            reply->detail && reply->detail != REASON_REPEATED_TOKEN);
+        metrics_count_token(metrics, reply);
         connection->token = reply->token;
         reply->token = NULL;
         begin_to_write(connection, token_value(connection->token).size);
@@ -320,9 +319,7 @@ static int prepare_request(struct credential_connection *connection,
         if (!connection->client || !connection->subject || !connection->scope)
                 return error_trace(-ENOMEM);
         request->has_subject = true;
-        /* What is anonymous at this client application the request need not say. */
-        request->subject_kind = entry->subject_kind == SUBJECT_ANONYMOUS ? SUBJECT_APPLICATION
-                                                                         : entry->subject_kind;
+        request->subject_kind = entry->subject_kind;
         if (subject_kind_names(entry->subject_kind))
                 request->subject = TEXT(connection->subject);
         request->scope = TEXT(connection->scope);

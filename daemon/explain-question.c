@@ -221,9 +221,6 @@ static int find_client(struct explain_question *question, const struct config *c
                 return r;
         client = &config->settings.clients[question->client];
         question->client_name = client->name;
-        /* Which of the two it is no request can choose. */
-        if (question->request.subject_kind == SUBJECT_ANONYMOUS)
-                question->request.subject_kind = SUBJECT_APPLICATION;
         question->request.subject_kind = client_kind(client, &question->request);
         question->asked = (struct text){question->scope, question->scope_size};
         if (question->scope_size == 0 && client->default_scope)

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "hot-answers.h"
 #include "api.h"
 #include "connection.h"
+#include "hot-answers.h"
 #include "loop.h"
 #include "peer.h"
 

@@ -42,8 +42,7 @@ int broker_judge_request(struct broker *broker, struct question *question,
         /* Whoever has no rule is not told which clients there are. */
         if (r || unknown)
                 return r ? r : unknown;
-        if (r == 0)
-                r = policy_check_client(question->rule, index);
+        r = policy_check_client(question->rule, index);
         if (r == 0)
                 r = policy_check_subject(question->rule, question->kind, request->subject);
         if (r)

@@ -37,9 +37,12 @@ const char *client_sent_id(const struct client_settings *client)
 enum subject_kind client_kind(const struct client_settings *client,
                               const struct token_request *request)
 {
-        if (request->subject_kind == SUBJECT_APPLICATION && client_is_anonymous(client))
-                return SUBJECT_ANONYMOUS;
-        return request->subject_kind;
+        switch (request->subject_kind) {
+        case SUBJECT_APPLICATION:
+        case SUBJECT_ANONYMOUS:
+                return client_is_anonymous(client) ? SUBJECT_ANONYMOUS : SUBJECT_APPLICATION;
+        default: return request->subject_kind;
+        }
 }
 
 /* The only one that has no client_id. */

@@ -27,7 +27,8 @@ static inline bool client_is_anonymous(const struct client_settings *client)
 }
 
 /* What a request means at this client application: a token of the application's own is one of an
- * anonymous customer where it is an anonymous one. No parameter has a say in that. */
+ * anonymous customer where it is an anonymous one, and the other way round. No request has a say in
+ * that. */
 enum subject_kind client_kind(const struct client_settings *client,
                               const struct token_request *request);
 

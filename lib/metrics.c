@@ -78,11 +78,11 @@ void metrics_count_request(struct metrics *metrics, enum metrics_request kind, e
         metrics->requests[kind][reason]++;
 }
 
-void metrics_count_token(struct metrics *metrics, enum cache_status status, bool collapsed,
-                         bool old)
+/* A detail says why the token is an old one, or that the issuer repeats itself. */
+void metrics_count_token(struct metrics *metrics, const struct reply *reply)
 {
-        metrics->tokens[status][collapsed]++;
-        metrics->old_tokens += old;
+        metrics->tokens[reply->cache_status][reply->collapsed]++;
+        metrics->old_tokens += reply->detail && reply->detail != REASON_REPEATED_TOKEN;
 }
 
 void metrics_count_fetch(struct metrics *metrics, const char *client, enum reason reason)

@@ -52,9 +52,8 @@ int metrics_set_clients(struct metrics *metrics, const struct settings *settings
 /* A request was answered: REASON_NONE, or with an error. */
 void metrics_count_request(struct metrics *metrics, enum metrics_request kind, enum reason reason);
 
-/* Its answer is a token; `old`: since no new one came. */
-void metrics_count_token(struct metrics *metrics, enum cache_status status, bool collapsed,
-                         bool old);
+/* Its answer is the token of this reply. */
+void metrics_count_token(struct metrics *metrics, const struct reply *reply);
 
 /* A fetch of the client application of this name has ended, as broker_fetch_done() says. */
 void metrics_count_fetch(struct metrics *metrics, const char *client, enum reason reason);

@@ -98,13 +98,11 @@
         X(UNKNOWN_CLIENT, "unknown_client", 401, "invalid_client", 0,                              \
           "No client application of this name or client_id is configured.")                        \
         X(NO_TOKEN_URL, "no_token_url", 400, "unauthorized_client", 0,                             \
-          "This client application has no token URL for this; customers need customer_token_url, " \
-          "all "                                                                                   \
-          "else needs user_token_url.")                                                            \
+          "This client application has no token URL for this; customers need "                     \
+          "customer_token_url, all else needs user_token_url.")                                    \
         X(ANONYMOUS_CLIENT, "anonymous_client", 400, "unauthorized_client", 0,                     \
           "This client application is for anonymous customers; it takes "                          \
-          "grant_type=client_credentials "                                                         \
-          "alone.")                                                                                \
+          "grant_type=client_credentials alone.")                                                  \
         X(BAD_CONTENT_TYPE, "bad_content_type", 400, "invalid_request", 0,                         \
           "The body must be of type application/x-www-form-urlencoded.")                           \
         X(BODY_TOO_LARGE, "body_too_large", 413, "invalid_request", 0, "The body is over 32 KiB.") \

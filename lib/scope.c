@@ -11,11 +11,6 @@
 
 #include "request.h"
 
-static bool is_scope_character(char c)
-{
-        return c > 0x20 && c < 0x7f && c != '"' && c != '\\';
-}
-
 /* All of it is looked at whatever is found, in bytes alone: so the compiler looks at many at once.
  */
 static bool is_value(const char *bytes, size_t size)
@@ -42,12 +37,10 @@ static size_t split(struct text values[REQUEST_SCOPE_MAX_VALUES], const char *sc
         size_t n = 0, begin = 0;
 
         for (size_t i = 0; i <= size; i++) {
-                if (i < size && scope[i] != ' ') {
-                        if (!is_scope_character(scope[i]))
-                                return 0;
+                if (i < size && scope[i] != ' ')
                         continue;
-                }
-                if (i == begin || n == REQUEST_SCOPE_MAX_VALUES)
+                if (i == begin || n == REQUEST_SCOPE_MAX_VALUES ||
+                    !is_value(scope + begin, i - begin))
                         return 0;
                 values[n++] = (struct text){scope + begin, i - begin};
                 begin = i + 1;

@@ -73,14 +73,25 @@ static void requests_are_counted_by_outcome_and_reason(void **state)
         metrics_deinit(&metrics);
 }
 
+static void count_token(enum cache_status status, bool collapsed, enum reason detail)
+{
+        const struct reply reply = {
+                .cache_status = status,
+                .collapsed = collapsed,
+                .detail = detail,
+        };
+
+        metrics_count_token(&metrics, &reply);
+}
+
 static void tokens_are_counted_by_where_they_came_from(void **state)
 {
         (void)state;
         begin();
-        metrics_count_token(&metrics, CACHE_STATUS_HIT, false, false);
-        metrics_count_token(&metrics, CACHE_STATUS_FWD_MISS, true, false);
-        metrics_count_token(&metrics, CACHE_STATUS_FWD_STALE, false, true);
-        metrics_count_token(&metrics, CACHE_STATUS_FWD_STALE, false, false);
+        count_token(CACHE_STATUS_HIT, false, REASON_NONE);
+        count_token(CACHE_STATUS_FWD_MISS, true, REASON_NONE);
+        count_token(CACHE_STATUS_FWD_STALE, false, REASON_BREAKER_OPEN);
+        count_token(CACHE_STATUS_FWD_STALE, false, REASON_REPEATED_TOKEN);
         assert_true(has("egain_tokend_tokens_served_total{cache=\"hit\",collapsed=\"false\"} 1"));
         assert_true(has("egain_tokend_tokens_served_total{cache=\"miss\",collapsed=\"false\"} 0"));
         assert_true(has("egain_tokend_tokens_served_total{cache=\"miss\",collapsed=\"true\"} 1"));
