@@ -25,7 +25,7 @@ def run(report):
             hits += told["hits"]
             resident.append(broker.resident_bytes())
             report.progress(f"{(step + 1) * REQUESTS // STEPS:,}: {resident[-1] >> 20} MiB")
-        entries = broker.metrics()["egain_tokend_entries"]
+        entries = broker.metrics()["egain_tokend_cache_entries"]
     table = report.table(
         f"Resident memory under {REQUESTS:,} requests over {SUBJECTS:,} random subjects",
         "requests", "MiB",
