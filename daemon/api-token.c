@@ -108,8 +108,10 @@ static int render(struct api *api, struct api_call *call, const struct reply *re
                 return 0;
         if (reply->reason == REASON_NONE && call->route->fields)
                 return error_trace(render_authorization(&call->response, reply));
-        if (reply->reason == REASON_NONE)
+        if (reply->reason == REASON_NONE) {
+                hot_answers_lend(api->answers, &call->response.body);
                 return error_trace(render_token(&call->response, reply, call->bare));
+        }
         return error_trace(render_error(&call->response, reply->reason,
                                         describe_reply(description, call, reply),
                                         reply->retry_after_s, NULL));

@@ -18,6 +18,16 @@
 
 #define SWEEP_EVERY_MS 1000
 
+/* A body that took more memory gives it back. */
+#define SPARE_MAX_BYTES 8192
+
+/* What a response of libmicrohttpd's is sent from. */
+struct hot_body {
+        struct hot_body *next_spare;
+        struct hot_answers *answers; /* borrowed */
+        struct secret bytes;
+};
+
 void hot_answers_init(struct hot_answers *answers)
 {
         *answers = (struct hot_answers){.sweep_at_ms = TIMERHEAP_NEVER};
@@ -35,6 +45,14 @@ void hot_answers_deinit(struct hot_answers *answers)
         for (size_t i = 0; i < HOT_ANSWERS_SLOTS; i++)
                 clear(&answers->slots[i]);
         answers->sweep_at_ms = TIMERHEAP_NEVER;
+        while (answers->spares) {
+                struct hot_body *body = answers->spares;
+
+                answers->spares = body->next_spare;
+                secret_deinit(&body->bytes);
+                free(body);
+        }
+        answers->n_spares = 0;
 }
 
 struct hot_answer *hot_answers_find(struct hot_answers *answers, const struct token *token,
@@ -53,26 +71,53 @@ struct hot_answer *hot_answers_find(struct hot_answers *answers, const struct to
         return NULL;
 }
 
+/* Of the bodies that were sent a few are kept, wiped, for others to be written into: malloc() is
+ * slow where it is asked for as much as that, again and again. */
 static void free_body(void *data)
 {
-        struct secret *body = data;
+        struct hot_body *body = data;
+        struct hot_answers *answers = body->answers;
 
-        secret_deinit(body);
-        free(body);
+        if (answers->n_spares == HOT_ANSWERS_SPARES || body->bytes.capacity > SPARE_MAX_BYTES) {
+                secret_deinit(&body->bytes);
+                free(body);
+                return;
+        }
+        secret_clear(&body->bytes);
+        body->next_spare = answers->spares;
+        answers->spares = body;
+        answers->n_spares++;
+}
+
+static struct hot_body *take_spare(struct hot_answers *answers)
+{
+        struct hot_body *body = answers->spares;
+
+        if (!body)
+                return calloc(1, sizeof(*body));
+        answers->spares = body->next_spare;
+        answers->n_spares--;
+        return body;
+}
+
+void hot_answers_lend(struct hot_answers *answers, struct secret *bytes)
+{
+        if (answers->spares)
+                secret_move(bytes, &answers->spares->bytes);
 }
 
 /* A response that owns `bytes`; NULL if memory is out. */
-static struct MHD_Response *response_of_body(struct secret *bytes)
+static struct MHD_Response *response_of_body(struct hot_answers *answers, struct secret *bytes)
 {
+        struct hot_body *body = take_spare(answers);
         struct MHD_Response *response;
-        struct secret *body;
 
-        body = calloc(1, sizeof(*body));
         if (!body)
                 return NULL;
-        secret_move(body, bytes);
-        response = MHD_create_response_from_buffer_with_free_callback_cls(body->size, body->bytes,
-                                                                          free_body, body);
+        body->answers = answers;
+        secret_move(&body->bytes, bytes);
+        response = MHD_create_response_from_buffer_with_free_callback_cls(
+                body->bytes.size, body->bytes.bytes, free_body, body);
         if (!response)
                 free_body(body);
         return response;
@@ -107,9 +152,10 @@ static bool add_headers(struct MHD_Response *out, const struct response *respons
         return good;
 }
 
-struct MHD_Response *hot_answers_dress(struct response *response, bool closing)
+struct MHD_Response *hot_answers_dress(struct hot_answers *answers, struct response *response,
+                                       bool closing)
 {
-        struct MHD_Response *out = response_of_body(&response->body);
+        struct MHD_Response *out = response_of_body(answers, &response->body);
 
         if (out && !add_headers(out, response, closing)) {
                 MHD_destroy_response(out);

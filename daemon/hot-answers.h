@@ -14,7 +14,8 @@
 #include "../lib/token.h"
 #include "render.h"
 
-#define HOT_ANSWERS_SLOTS 256
+#define HOT_ANSWERS_SLOTS  256
+#define HOT_ANSWERS_SPARES 16
 
 struct MHD_Response;
 
@@ -38,11 +39,13 @@ struct hot_answer {
 struct hot_answers {
         struct hot_answer slots[HOT_ANSWERS_SLOTS];
         uint64_t sweep_at_ms;
+        struct hot_body *spares; /* bodies that were sent; owned */
+        size_t n_spares;
 };
 
 void hot_answers_init(struct hot_answers *answers);
 
-/* Gives all of them back, wiped once they are sent. Takes one that is all zeros. */
+/* Gives all of them back, wiped. Nothing is sent any more. Takes one that is all zeros. */
 void hot_answers_deinit(struct hot_answers *answers);
 
 /* Where the answer that hands out `token` is kept, or may be; NULL: nobody has asked for it before
@@ -50,9 +53,13 @@ void hot_answers_deinit(struct hot_answers *answers);
 struct hot_answer *hot_answers_find(struct hot_answers *answers, const struct token *token,
                                     uint64_t expires_in_s, enum hot_form form);
 
+/* Gives an empty body memory that another had, if some is left. */
+void hot_answers_lend(struct hot_answers *answers, struct secret *bytes);
+
 /* A response of libmicrohttpd's made of this one, whose body it takes; `closing`: it says that its
- * connection ends. NULL if memory is out. */
-struct MHD_Response *hot_answers_dress(struct response *response, bool closing);
+ * connection ends. It must be given back before the table ends. NULL if memory is out. */
+struct MHD_Response *hot_answers_dress(struct hot_answers *answers, struct response *response,
+                                       bool closing);
 
 /* Keeps a response in its place; a reference is taken over. */
 void hot_answers_keep(struct hot_answers *answers, struct hot_answer *answer, unsigned int status,

@@ -126,6 +126,7 @@ int render_token(struct response *ret, const struct reply *reply, bool bare)
         *ret = (struct response){
                 .status = 200,
                 .content_type = bare ? TYPE_TEXT : TYPE_JSON,
+                .body = ret->body,
                 .no_store = true,
         };
         render_cache_status(ret->cache_status, reply);

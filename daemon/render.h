@@ -26,7 +26,8 @@ struct response {
 /* Takes back what a rendering allocated; wiped. */
 void response_deinit(struct response *response);
 
-/* A token: as JSON (RFC 6749 §5.1, RFC 8693 §2.2.1), or bare. 0 or -ENOMEM. */
+/* A token: as JSON (RFC 6749 §5.1, RFC 8693 §2.2.1), or bare; written into the memory that the
+ * empty body may have already. 0 or -ENOMEM. */
 int render_token(struct response *ret, const struct reply *reply, bool bare);
 
 /* A token as the header field Authorization, and no body. 0 or -ENOMEM. */

@@ -227,7 +227,7 @@ static enum MHD_Result queue(struct request *request)
                 return MHD_queue_response(request->mhd, call->answer->status,
                                           call->answer->response);
 
-        out = hot_answers_dress(&call->response, server->closing);
+        out = hot_answers_dress(&server->answers, &call->response, server->closing);
         if (!out)
                 return MHD_NO;
         queued = MHD_queue_response(request->mhd, call->response.status, out);

@@ -122,6 +122,61 @@ static void what_nobody_can_ask_for_is_given_back_soon(void **state)
         token_unref(token);
 }
 
+static struct MHD_Response *dress(const char *text, const char **ret_memory)
+{
+        struct response response = {.status = 200, .content_type = "text/plain"};
+        struct MHD_Response *dressed;
+
+        hot_answers_lend(&answers, &response.body);
+        assert_int_equal(response.body.size, 0);
+        assert_int_equal(secret_append_str(&response.body, text), 0);
+        *ret_memory = response.body.bytes;
+        dressed = hot_answers_dress(&answers, &response, false);
+        assert_non_null(dressed);
+        assert_null(response.body.bytes);
+        return dressed;
+}
+
+static void what_was_sent_is_wiped_and_leaves_its_memory(void **state)
+{
+        struct MHD_Response *first, *second;
+        const char *memory, *other;
+
+        (void)state;
+        first = dress("a secret", &memory);
+        second = dress("another", &other);
+        assert_ptr_not_equal(memory, other);
+        MHD_destroy_response(first);
+        assert_int_equal(answers.n_spares, 1);
+        for (size_t i = 0; i < strlen("a secret"); i++)
+                assert_int_equal(memory[i], 0);
+        first = dress("a third", &other);
+        assert_ptr_equal(other, memory);
+        assert_int_equal(answers.n_spares, 0);
+        MHD_destroy_response(first);
+        MHD_destroy_response(second);
+        assert_int_equal(answers.n_spares, 2);
+}
+
+static void only_so_many_bodies_are_kept_and_no_large_one(void **state)
+{
+        struct MHD_Response *dressed[HOT_ANSWERS_SPARES + 1];
+        char large[10000] = "";
+        const char *memory;
+
+        (void)state;
+        for (size_t i = 0; i < HOT_ANSWERS_SPARES + 1; i++)
+                dressed[i] = dress("body", &memory);
+        for (size_t i = 0; i < HOT_ANSWERS_SPARES + 1; i++)
+                MHD_destroy_response(dressed[i]);
+        assert_int_equal(answers.n_spares, HOT_ANSWERS_SPARES);
+
+        memset(large, 'x', sizeof(large) - 1);
+        dressed[0] = dress(large, &memory);
+        MHD_destroy_response(dressed[0]);
+        assert_int_equal(answers.n_spares, HOT_ANSWERS_SPARES - 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -131,6 +186,8 @@ int main(void)
                 TEST(another_second_or_form_is_another_answer),
                 TEST(no_token_gets_the_answer_of_one_that_is_gone),
                 TEST(what_nobody_can_ask_for_is_given_back_soon),
+                TEST(what_was_sent_is_wiped_and_leaves_its_memory),
+                TEST(only_so_many_bodies_are_kept_and_no_large_one),
         };
 
         return cmocka_run_group_tests_name("hot-answers", tests, NULL, NULL);
