@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Both lists are in order of their deadlines without being sorted, because each gives every
- * connection the same time and new ones go to the end.
+ * A connection that is used gets another deadline thrice a request, nearly always a later one. So
+ * its timer is left alone until it is due, and only then set to what the deadline has become: a
+ * request touches nothing but its own connection.
  */
 
 #include "connection.h"
@@ -11,7 +12,6 @@
 #include <sys/socket.h>
 
 #include "../lib/error.h"
-#include "../lib/timerheap.h"
 #include "peer.h"
 
 /* Whoever cannot be identified. */
@@ -20,36 +20,54 @@
 int connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
                      uint64_t idle_timeout_ms)
 {
+        int r;
+
         *connections = (struct connections){
                 .max = max,
                 .header_timeout_ms = header_timeout_ms,
                 .idle_timeout_ms = idle_timeout_ms,
         };
         list_init(&connections->all);
-        list_init(&connections->busy);
-        list_init(&connections->idle);
-        return error_trace(shares_init(&connections->shares, max));
+        r = timerheap_init(&connections->timers, (uint32_t)max);
+        if (r)
+                return error_trace(r);
+        r = shares_init(&connections->shares, max);
+        if (r)
+                timerheap_deinit(&connections->timers);
+        return error_trace(r);
 }
 
 void connections_set_limits(struct connections *connections, size_t max, uint64_t header_timeout_ms,
                             uint64_t idle_timeout_ms)
 {
-        connections->max = max;
         connections->header_timeout_ms = header_timeout_ms;
         connections->idle_timeout_ms = idle_timeout_ms;
+        if (timerheap_grow(&connections->timers, (uint32_t)max) != 0)
+                return;
+        connections->max = max;
         shares_set_limit(&connections->shares, max);
 }
 
 void connections_deinit(struct connections *connections)
 {
         shares_deinit(&connections->shares);
+        timerheap_deinit(&connections->timers);
 }
 
-static void put(struct list *list, struct connection *connection, uint64_t deadline_ms)
+/* There are never more connections than timers have room. */
+static void set_timer(struct connections *connections, struct connection *connection)
 {
-        list_unlink(&connection->link);
+        connection->timer_ms = connection->deadline_ms;
+        if (connection->timer_ms != TIMERHEAP_NEVER)
+                (void)timerheap_set(&connections->timers, &connection->timer, connection->timer_ms);
+}
+
+static void set_deadline(struct connections *connections, struct connection *connection,
+                         uint64_t deadline_ms)
+{
         connection->deadline_ms = deadline_ms;
-        list_push_back(list, &connection->link);
+        if (deadline_ms < connection->timer_ms)
+                set_timer(connections, connection);
 }
 
 static uid_t uid_of(const struct peer *peer)
@@ -71,11 +89,10 @@ int connection_new(struct connection **ret, struct connections *connections, int
                 shares_give(&connections->shares, uid_of(peer));
                 return error_trace(-ENOMEM);
         }
-        *connection = (struct connection){.fd = fd, .peer = *peer};
+        *connection = (struct connection){.fd = fd, .peer = *peer, .timer_ms = TIMERHEAP_NEVER};
         *peer = (struct peer){};
-        list_init(&connection->link);
         list_push_back(&connections->all, &connection->all_link);
-        put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+        set_deadline(connections, connection, now_ms + connections->header_timeout_ms);
         connections->n++;
         connections->accepted++;
         *ret = connection;
@@ -86,7 +103,7 @@ void connection_free(struct connections *connections, struct connection *connect
 {
         shares_give(&connections->shares, uid_of(&connection->peer));
         peer_deinit(&connection->peer);
-        list_unlink(&connection->link);
+        timerheap_cancel(&connections->timers, &connection->timer);
         list_unlink(&connection->all_link);
         connections->n--;
         free(connection);
@@ -97,63 +114,46 @@ void connection_begin(struct connections *connections, struct connection *connec
 {
         /* The first request's time runs since the connection was accepted. */
         if (connection->used)
-                put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+                set_deadline(connections, connection, now_ms + connections->header_timeout_ms);
         connection->used = true;
 }
 
 void connection_wait(struct connection *connection)
 {
-        list_unlink(&connection->link);
+        connection->deadline_ms = TIMERHEAP_NEVER;
 }
 
 void connection_answer(struct connections *connections, struct connection *connection,
                        uint64_t now_ms)
 {
-        put(&connections->busy, connection, now_ms + connections->header_timeout_ms);
+        set_deadline(connections, connection, now_ms + connections->header_timeout_ms);
 }
 
 void connection_rest(struct connections *connections, struct connection *connection,
                      uint64_t now_ms)
 {
-        put(&connections->idle, connection,
-            now_ms + connections->idle_timeout_ms + connections->header_timeout_ms);
+        set_deadline(connections, connection,
+                     now_ms + connections->idle_timeout_ms + connections->header_timeout_ms);
 }
 
-static struct connection *first(const struct list *list)
+void connections_tick(struct connections *connections, uint64_t now_ms)
 {
-        struct list *link = list_first(list);
+        struct timer *timer;
 
-        return link ? list_entry(link, struct connection, link) : NULL;
-}
+        while ((timer = timerheap_pop(&connections->timers, now_ms))) {
+                struct connection *connection = list_entry(timer, struct connection, timer);
 
-static uint64_t first_deadline_ms(const struct list *list)
-{
-        const struct connection *connection = first(list);
-
-        return connection ? connection->deadline_ms : TIMERHEAP_NEVER;
-}
-
-static void cut_expired(struct connections *connections, struct list *list, uint64_t now_ms)
-{
-        while (first_deadline_ms(list) <= now_ms) {
-                struct connection *connection = first(list);
-
-                list_unlink(&connection->link);
+                if (connection->deadline_ms > now_ms) {
+                        set_timer(connections, connection);
+                        continue;
+                }
+                connection->timer_ms = 0;
                 (void)shutdown(connection->fd, SHUT_RDWR);
                 connections->cut++;
         }
 }
 
-void connections_tick(struct connections *connections, uint64_t now_ms)
-{
-        cut_expired(connections, &connections->busy, now_ms);
-        cut_expired(connections, &connections->idle, now_ms);
-}
-
 uint64_t connections_next_tick_ms(const struct connections *connections)
 {
-        const uint64_t busy_ms = first_deadline_ms(&connections->busy);
-        const uint64_t idle_ms = first_deadline_ms(&connections->idle);
-
-        return busy_ms < idle_ms ? busy_ms : idle_ms;
+        return timerheap_next_ms(&connections->timers);
 }

@@ -14,21 +14,22 @@
 #include "../lib/list.h"
 #include "../lib/policy.h"
 #include "../lib/share.h"
+#include "../lib/timerheap.h"
 
 struct connection {
+        uint64_t deadline_ms; /* TIMERHEAP_NEVER while it waits */
+        uint64_t timer_ms;    /* when `timer` is due, never after the deadline; 0: it was cut */
+        struct timer timer;   /* connections::timers */
+        int fd;               /* libmicrohttpd's */
+        bool used;            /* a request was begun on it */
+        void *request;        /* the server's, until it has ended */
+        struct peer peer;     /* owned */
         struct list all_link; /* connections::all */
-        struct list link;     /* connections::busy or ::idle; in none while it waits or was cut */
-        uint64_t deadline_ms;
-        int fd;           /* libmicrohttpd's */
-        bool used;        /* a request was begun on it */
-        struct peer peer; /* owned */
-        void *request;    /* the server's, until it has ended */
 };
 
 struct connections {
         struct list all;
-        struct list busy; /* a request is being read, or its answer written; next deadline first */
-        struct list idle; /* kept alive, no request yet; next deadline first */
+        struct timerheap timers;
         size_t n;
         size_t max;
         struct shares shares; /* of the connections, by uid; those of unknown peers are one's */
@@ -42,8 +43,7 @@ struct connections {
 /* 0 or -ENOMEM. */
 int connections_init(struct connections *connections, size_t max, uint64_t header_timeout_ms,
                      uint64_t idle_timeout_ms);
-/* Other limits from now on. Deadlines that were set stay; a shorter time holds for those after them
- * no sooner than theirs are over. */
+/* Other limits from now on. Deadlines that were set stay. If memory is out, so does `max`. */
 void connections_set_limits(struct connections *connections, size_t max, uint64_t header_timeout_ms,
                             uint64_t idle_timeout_ms);
 void connections_deinit(struct connections *connections);
