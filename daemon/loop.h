@@ -22,8 +22,10 @@ struct loop_source {
 
 struct loop {
         int epoll_fd;
-        uint64_t now_ms; /* CLOCK_BOOTTIME, read once a turn */
-        int64_t wall_ms; /* time of day since 1970, the same */
+        struct loop_source timer;
+        uint64_t timer_ms; /* when it wakes us; LOOP_NEVER: it does not */
+        uint64_t now_ms;   /* CLOCK_BOOTTIME, read once a turn */
+        int64_t wall_ms;   /* time of day since 1970, the same */
         struct epoll_event batch[LOOP_BATCH];
         int n_batch;
 };
@@ -42,5 +44,6 @@ int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events);
 /* May be called from any callback; events already fetched for the source are forgotten. */
 void loop_remove(struct loop *loop, struct loop_source *source);
 
-/* Waits until `until_ms` at the latest, and calls back what is ready. 0 or -errno. */
+/* Waits until something is ready, or `until_ms`, or (seldom) for nothing; calls back what is ready.
+ * 0 or -errno. */
 int loop_turn(struct loop *loop, uint64_t until_ms);
