@@ -13,6 +13,7 @@
 #include "../lib/error.h"
 #include "api-private.h"
 #include "describe.h"
+#include "habit.h"
 #include "monitor.h"
 
 int api_call_init(struct api_call *call, const char *target)
@@ -77,8 +78,11 @@ int api_read_request(struct api_call *call, enum request_source source)
         int r;
 
         if (source == REQUEST_BODY) {
-                r = request_check_query(call->query, call->query_size);
-                if (r == 0)
+                r = call->query_size ? request_check_query(call->query, call->query_size) : 0;
+                if (r == 0 && !call->headers.authorization)
+                        r = habit_read(call->habit, &call->request, call->body.bytes,
+                                       call->body.size);
+                else if (r == 0)
                         r = request_parse(&call->request, call->body.bytes, call->body.size,
                                           source);
         } else {

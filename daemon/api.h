@@ -81,6 +81,7 @@ struct api_call {
         char target[API_TARGET_BYTES]; /* where it is short */
         struct secret body;
         bool body_too_large;
+        struct habit *habit;     /* borrowed; of the connection */
         const struct peer *peer; /* borrowed */
         struct api_headers headers;
         size_t header_room_bytes; /* how long a token the head of the answer has room for */

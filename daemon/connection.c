@@ -103,6 +103,7 @@ void connection_free(struct connections *connections, struct connection *connect
 {
         shares_give(&connections->shares, uid_of(&connection->peer));
         peer_deinit(&connection->peer);
+        habit_deinit(&connection->habit);
         timerheap_cancel(&connections->timers, &connection->timer);
         list_unlink(&connection->all_link);
         connections->n--;

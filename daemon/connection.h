@@ -15,6 +15,7 @@
 #include "../lib/policy.h"
 #include "../lib/share.h"
 #include "../lib/timerheap.h"
+#include "habit.h"
 
 struct connection {
         uint64_t deadline_ms; /* TIMERHEAP_NEVER while it waits */
@@ -23,6 +24,7 @@ struct connection {
         int fd;               /* libmicrohttpd's */
         bool used;            /* a request was begun on it */
         void *request;        /* the server's, until it has ended */
+        struct habit habit;   /* owned */
         struct peer peer;     /* owned */
         struct list all_link; /* connections::all */
 };

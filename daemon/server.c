@@ -264,6 +264,7 @@ static enum MHD_Result start(struct request *request, const char *method)
         request->state = REQUEST_READING;
         call->method = method;
         call->peer = peer;
+        call->habit = &request->connection->habit;
         /* The rules may have come to name units since the connection was accepted. */
         if (request->server->api->names_units && peer->known && !peer->unit_asked)
                 peer_find_unit(request->server->finder, request->connection->fd, peer);

@@ -33,6 +33,7 @@ struct pending_note {
 struct broker {
         const struct settings *settings;
         const struct policy *policy;
+        uint64_t generation; /* of both; from 1 */
         uint8_t hash_key[SIPHASH_KEY_BYTES];
         uint8_t token_key[SUBJECTTOKEN_KEY_BYTES]; /* of the digests of subject tokens */
         uint64_t random_state;
@@ -97,6 +98,10 @@ struct question {
  * which borrows `buffer`. 0, -ENOMEM or a reason. */
 int broker_judge_request(struct broker *broker, struct question *question,
                          uint8_t buffer[static GRANT_KEY_MAX_BYTES]);
+
+/* The same, unless the request brings the verdict along, or then leaves it there. */
+int broker_recall_request(struct broker *broker, struct question *question,
+                          uint8_t buffer[static GRANT_KEY_MAX_BYTES]);
 
 /* What the entry is worth to the request, and in *ret_status why it is no better. *ret_reported:
  * the request says that an API refused this very token. */

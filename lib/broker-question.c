@@ -12,10 +12,12 @@
  */
 
 #include <openssl/sha.h>
+#include <string.h>
 
 #include "broker-private.h"
 #include "client.h"
 #include "error.h"
+#include "verdict.h"
 
 /* A token this young satisfies any min_ttl: asking again would bring no longer one. */
 #define YOUNG_MS 10000
@@ -74,6 +76,50 @@ int broker_judge_request(struct broker *broker, struct question *question,
         }
         question->key = grant_key_make(buffer, broker->hash_key, &grant);
         return 0;
+}
+
+static void recall(const struct broker *broker, struct question *question,
+                   const struct verdict *verdict)
+{
+        question->rule = verdict->rule;
+        question->kind = verdict->kind;
+        question->client = verdict->client;
+        question->client_settings = &broker->settings->clients[verdict->client];
+        question->application = broker->applications[verdict->client];
+        question->issuer = question->application->issuers[grant_audience(verdict->kind)];
+        question->scope = verdict->scope;
+        question->key = (struct grant_key){verdict->key_hash, verdict->key_size, verdict->key};
+}
+
+static void keep(const struct broker *broker, const struct question *question,
+                 struct verdict *verdict)
+{
+        if (question->kind == SUBJECT_EXCHANGE || question->key.size > sizeof(verdict->key))
+                return;
+        verdict->generation = broker->generation;
+        verdict->rule = question->rule;
+        verdict->kind = question->kind;
+        verdict->client = question->client;
+        verdict->scope = question->scope;
+        verdict->key_hash = question->key.hash;
+        verdict->key_size = question->key.size;
+        memcpy(verdict->key, question->key.bytes, question->key.size);
+}
+
+int broker_recall_request(struct broker *broker, struct question *question,
+                          uint8_t buffer[static GRANT_KEY_MAX_BYTES])
+{
+        struct verdict *verdict = question->request->verdict;
+        int r;
+
+        if (verdict && verdict->generation == broker->generation) {
+                recall(broker, question, verdict);
+                return 0;
+        }
+        r = broker_judge_request(broker, question, buffer);
+        if (r == 0 && verdict)
+                keep(broker, question, verdict);
+        return r;
 }
 
 bool broker_has_ended(const struct broker *broker, const struct subjecttoken *token,

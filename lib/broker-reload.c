@@ -73,6 +73,7 @@ static int judge_again(struct broker *broker, struct waiter *waiter)
         int r;
 
         request.scope = reply->asked_scope;
+        request.verdict = NULL;
         if (application) {
                 request.client = TEXT(application->settings->name);
                 request.basic_client = (struct text){};
@@ -132,6 +133,7 @@ static void use_policy(struct broker *broker, const struct policy *policy, struc
         free(broker->quotas);
         broker->quotas = quotas;
         broker->policy = policy;
+        broker->generation++;
 
         /* In this order, since those who waited will be among the replies. */
         list_for_each (link, &broker->replies)

@@ -48,6 +48,7 @@ int broker_new(struct broker **ret, const struct settings *settings, const struc
                 return error_trace(-ENOMEM);
         broker->settings = settings;
         broker->policy = policy;
+        broker->generation = 1;
         list_init(&broker->purges);
         list_init(&broker->purged);
         memcpy(broker->hash_key, hash_key, SIPHASH_KEY_BYTES);
@@ -386,7 +387,7 @@ int broker_ask(struct broker *broker, const struct token_request *request, const
         int r;
 
         broker->counters.requests++;
-        r = broker_judge_request(broker, &question, key_bytes);
+        r = broker_recall_request(broker, &question, key_bytes);
         if (!r && question.kind == SUBJECT_EXCHANGE &&
             broker_has_ended(broker, &request->subject_token, now_ms))
                 r = REASON_SUBJECT_TOKEN_EXPIRED;

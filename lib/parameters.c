@@ -145,8 +145,11 @@ static int take_pair(struct parameters *parameters, char *pair, size_t size, boo
                 r = form_decode(value_begin, value_size, &value);
         if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
                 request_add_key(parameters->keys, value);
-        if (is_secret(parameter, parameters->source))
+        parameters->held_secret |= parameter == PARAMETER_SUBJECT_TOKEN;
+        if (is_secret(parameter, parameters->source)) {
+                parameters->held_secret = true;
                 secret_wipe(value_begin, value_size);
+        }
         if (r)
                 return r;
         return put(parameters, parameter, value);

@@ -84,8 +84,6 @@ int request_check_query(char *query, size_t size)
         struct request_keys unused = {};
         struct parameters sent = {.source = REQUEST_QUERY, .keys = &unused};
 
-        if (size == 0)
-                return 0;
         (void)parameters_parse(&sent, query, size); /* what else is in it does not matter */
         return sent.token_in_query ? REASON_SUBJECT_TOKEN_IN_QUERY : 0;
 }
@@ -291,6 +289,7 @@ int request_parse(struct token_request *request, char *bytes, size_t size,
         int r;
 
         r = parameters_parse(&sent, bytes, size);
+        request->held_secret = sent.held_secret;
         if (r)
                 return r;
         return take_all(request, &sent);

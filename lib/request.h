@@ -42,6 +42,8 @@ struct request_keys {
         uint8_t sha256[REQUEST_KEYS_MAX][REQUEST_SHA256_BYTES];
 };
 
+struct verdict;
+
 struct token_request {
         bool has_subject; /* the kind is known; but for REQUEST_FILTER, a request that is good has
                              it */
@@ -62,7 +64,12 @@ struct token_request {
         uint64_t min_ttl_ms; /* 0: not said */
         bool rejects;        /* an API refused the token with this SHA-256: */
         uint8_t rejected_sha256[REQUEST_SHA256_BYTES];
+        bool held_secret; /* in what it was read from, which is not to be kept, wiped or not */
         struct request_keys keys; /* a client_secret means something only where a rule has a key */
+
+        /* Borrowed; where the broker keeps its verdict on this very request of this very peer for
+         * the next time; NULL: nowhere. */
+        struct verdict *verdict;
 
         /* REQUEST_FILTER only: */
         uint64_t limit; /* entries on a page; 0: not said */

@@ -8,6 +8,7 @@
 
 #include "broker.h"
 #include "script.h"
+#include "verdict.h"
 
 /* What a caller asks for. */
 struct wish {
@@ -27,6 +28,8 @@ struct caller {
         struct token_request request;
         struct peer peer; /* as it was when it asked; the groups and the unit are the test's */
         char form[8192];
+        struct verdict verdict; /* for when it asks the same again, in the same world */
+        uint64_t world;
         struct subject_matter matter; /* what a token for this caller must be for */
         uint64_t asked_at_ms;
         uint64_t timeout_ms; /* how long it may be kept waiting */

@@ -44,6 +44,7 @@ enum {
 #define WORLD_NOTES (NOTE_CLIENT_WELL + 1)
 
 struct world {
+        uint64_t number; /* no two have the same */
         uint64_t now_ms;
         int64_t wall_ahead_ms; /* the time of day less now_ms */
         /* To be changed before world_start(), or followed by world_reconfigure(). */

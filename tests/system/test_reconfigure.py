@@ -351,6 +351,39 @@ class TestChanges:
             assert other.requests() == 1 and issuer.requests() == 1
             expect.hit(daemon.ask("a"), "a")
 
+    def test_who_asks_the_same_on_a_kept_connection_is_judged_again(self, start_daemon, issuer):
+        daemon = start_daemon()
+        client(daemon)["default_scope"] = READ
+        write(daemon)
+        taken_over(daemon, "option")
+        with daemon.connect() as connection:
+
+            def ask():
+                connection.send(form_request(question("a", scope=None)))
+                return connection.receive()
+
+            expect.miss(ask(), "a", scope=READ)
+            for _ in range(3):
+                expect.hit(ask(), "a", scope=READ)
+            # Another scope is meant by the same words,
+            client(daemon)["default_scope"] = MANAGE
+            write(daemon)
+            taken_over(daemon, "option")
+            expect.miss(ask(), "a", scope=MANAGE)
+            for _ in range(3):
+                expect.hit(ask(), "a", scope=MANAGE)
+            # the right is gone,
+            write(daemon, callers=[{"name": "others", "user": "daemon", "monitor": True}])
+            taken_over(daemon, "option")
+            for _ in range(3):
+                expect.error(ask(), 403, "access_denied")
+            # and there again.
+            del daemon.settings["callers"]
+            write(daemon)
+            taken_over(daemon, "option")
+            expect.hit(ask(), "a", scope=MANAGE)
+        assert issuer.requests() == 2
+
     def test_who_waits_for_a_client_that_goes_is_told_at_once(self, start_daemon, issuer):
         daemon = start_daemon()
         issuer.behave(hold=True)
