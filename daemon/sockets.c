@@ -7,7 +7,10 @@
  * so.
  *
  * What happens to a socket that nobody wants is its end, as a rule: it is taken out of the loop,
- * and libcurl, which looks before it uses a connection again, finds out by itself.
+ * and libcurl, which looks before it uses a connection again, finds out by itself. But bytes that
+ * came out of turn it takes for the answer to the next request, of another subject. Under HTTP/1
+ * there are none that mean any good, so that such a connection is ended here. (HTTP/2 has frames
+ * that belong to no request, and numbers for those that do.)
  */
 
 #include "sockets.h"
@@ -20,6 +23,7 @@
 
 #include "../lib/error.h"
 #include "../lib/list.h"
+#include "../lib/secret.h"
 #include "log.h"
 
 /* It lives from open_socket() to close_socket(), or from watch_socket() with an interest to
@@ -30,6 +34,7 @@ struct watch {
         uint32_t events; /* it is in the loop for; 0: it is not */
         bool ours;       /* opened here */
         bool wanted;     /* by libcurl */
+        bool silent;     /* while it is not wanted, if all is well */
 };
 
 static struct watch *find(const struct sockets *sockets, int fd)
@@ -51,12 +56,25 @@ static void watch_free(struct watch *watch)
         free(watch);
 }
 
+/* What is there must not be found by libcurl, which looks at it before the end. */
+static void end_connection(int fd)
+{
+        char bytes[1024];
+
+        shutdown(fd, SHUT_RDWR);
+        while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+                ;
+        secret_wipe(bytes, sizeof(bytes));
+}
+
 static void socket_ready(struct loop_source *source, uint32_t events)
 {
         struct watch *watch = list_entry(source, struct watch, source);
         int flags = 0, n_running;
 
         if (!watch->wanted) {
+                if (watch->silent)
+                        end_connection(source->fd);
                 leave_loop(watch);
                 return;
         }
@@ -117,6 +135,24 @@ static void want(struct watch *watch, uint32_t events)
                 watch->events = events;
 }
 
+static bool is_http_1(CURL *easy)
+{
+        long version = 0;
+
+        curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+        return version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+}
+
+static void let_go(struct watch *watch, CURL *easy)
+{
+        if (!watch->ours) {
+                watch_free(watch);
+                return;
+        }
+        watch->wanted = false;
+        watch->silent = is_http_1(easy);
+}
+
 /* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
  * cannot be watched is one whose transfer runs into its time-out. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
@@ -126,10 +162,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
         uint32_t events = 0;
 
         if (what == CURL_POLL_REMOVE) {
-                if (watch && watch->ours)
-                        watch->wanted = false;
-                else if (watch)
-                        watch_free(watch);
+                if (watch)
+                        let_go(watch, easy);
                 return 0;
         }
         if (what & CURL_POLL_IN)

@@ -375,6 +375,28 @@ static void test_closed_while_idle(void **state)
         end_with(&number, "an answer");
 }
 
+/* What an issuer says before it is asked is not taken for the answer to what it is asked next: the
+ * connection is not used again. */
+static void test_noise_while_idle(void **state)
+{
+        struct epoll_event event;
+        int number;
+
+        (void)state;
+        begin(&number, urls[0], &tls[0], "form");
+        end_with(&number, "an answer");
+        answer = "of nobody";
+        reply(&connections[0]);
+        assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, TURN_MS * TURNS_MAX), 1);
+        turn();
+        turn(); /* the issuer sees the end of it */
+        assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 0);
+        answer = "of the second";
+        begin(&number, urls[0], &tls[0], "form");
+        end_with(&number, "of the second");
+        assert_int_equal(n_accepted, 2);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -386,6 +408,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_failed, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cancelled, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_closed_while_idle, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_noise_while_idle, set_up, tear_down),
         };
 
         if (upstream_global_init() < 0)
