@@ -49,6 +49,7 @@ struct transfer {
         struct flight *flight;        /* NULL while it is kept */
         char *client;                 /* owned, since a reload may free what they were taken from */
         char *url;
+        CURLU *parts; /* owned; of the URL */
         struct secret form;
         struct secret answer;
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
@@ -104,6 +105,7 @@ static void transfer_free(struct upstream *upstream, struct transfer *transfer)
                 curl_multi_remove_handle(upstream->multi, transfer->easy);
                 curl_easy_cleanup(transfer->easy);
         }
+        curl_url_cleanup(transfer->parts);
         secret_deinit(&transfer->form);
         secret_deinit(&transfer->answer);
         free(transfer->client);
@@ -195,6 +197,23 @@ static bool is_plain(const char *url)
         return strncasecmp(url, "http:", 5) == 0;
 }
 
+/* A URL that is taken apart already need not be for each request, which costs a tenth of it. But
+ * this libcurl works on a copy, and of an address's zone it makes none. */
+static CURLcode set_url(struct transfer *transfer)
+{
+        char *zone = NULL;
+        bool has_zone;
+
+        transfer->parts = curl_url();
+        if (!transfer->parts ||
+            curl_url_set(transfer->parts, CURLUPART_URL, transfer->url, 0) != CURLUE_OK)
+                return CURLE_OUT_OF_MEMORY;
+        has_zone = curl_url_get(transfer->parts, CURLUPART_ZONEID, &zone, 0) != CURLUE_NO_ZONEID;
+        curl_free(zone);
+        return has_zone ? curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url)
+                        : curl_easy_setopt(transfer->easy, CURLOPT_CURLU, transfer->parts);
+}
+
 static int set_options(struct upstream *upstream, struct transfer *transfer,
                        const struct client_tls *tls)
 {
@@ -213,7 +232,6 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
 
         SET(CURLOPT_PRIVATE, transfer);
         SET(CURLOPT_ERRORBUFFER, transfer->detail);
-        SET(CURLOPT_URL, transfer->url);
         SET(CURLOPT_POST, 1L);
         SET(CURLOPT_HTTPHEADER, upstream->headers);
         SET(CURLOPT_USERAGENT, "egain-tokend/" PROJECT_VERSION);
@@ -254,6 +272,8 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
                 SET(CURLOPT_PROXY_CAPATH, NULL);
         }
 #undef SET
+        if (bad == CURLE_OK)
+                bad = set_url(transfer);
         if (bad == CURLE_OK)
                 bad = sockets_serve(&upstream->sockets, easy);
         return bad == CURLE_OK ? 0 : error_trace(-ENOMEM);
