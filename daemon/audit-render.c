@@ -74,7 +74,7 @@ static void put_json_decision(struct line *line, const struct audit_record *reco
                 line_put_json_text(line, "subject", record->subject);
         line_put_json_text(line, "scope", record->scope);
         line_put_json_name(line, "cache", cache_name(record));
-        line_put_format(line, ",\"collapsed\":%s", record->collapsed ? "true" : "false");
+        line_put_string(line, record->collapsed ? ",\"collapsed\":true" : ",\"collapsed\":false");
         if (record->fingerprint)
                 line_put_format(line, ",\"token\":\"%016" PRIx64 "\"", record->fingerprint);
         else

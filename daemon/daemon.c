@@ -294,6 +294,7 @@ static int run(struct daemon *daemon)
                 listeners_tick(&daemon->listeners);
                 audit_tick(daemon->audit, daemon->loop.now_ms, daemon->loop.wall_ms);
                 carry_out_commands(daemon);
+                upstream_tick(&daemon->upstream); /* issuers need longer than answers to be sent */
                 server_tick(&daemon->server);
                 reload_tick(&daemon->reload);
                 carry_out_commands(daemon);

@@ -40,6 +40,17 @@ void line_put_format(struct line *line, const char *format, ...)
         line_put(line, bytes, (size_t)size);
 }
 
+static void put_number(struct line *line, uint64_t value)
+{
+        char digits[20];
+        size_t at = sizeof(digits);
+
+        do
+                digits[--at] = (char)('0' + value % 10);
+        while (value /= 10);
+        line_put(line, digits + at, sizeof(digits) - at);
+}
+
 void line_put_time(struct line *line, int64_t wall_ms)
 {
         const time_t seconds = (time_t)(wall_ms / 1000);
@@ -69,12 +80,34 @@ static size_t next_character(struct text text, unsigned int *ret_control)
         return size;
 }
 
+/* Bytes at the front of `text` that stand for themselves wherever they are put. */
+static size_t plain_size(struct text text)
+{
+        size_t size = 0;
+
+        while (size < text.size) {
+                const uint8_t c = (uint8_t)text.bytes[size];
+
+                if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+                        break;
+                size++;
+        }
+        return size;
+}
+
 void line_put_text(struct line *line, struct text text, bool json)
 {
         while (text.size > 0) {
                 unsigned int control;
-                size_t size = next_character(text, &control);
+                size_t size = plain_size(text);
 
+                if (size > 0) {
+                        line_put(line, text.bytes, size);
+                        text.bytes += size;
+                        text.size -= size;
+                        continue;
+                }
+                size = next_character(text, &control);
                 if (size == 0) {
                         line_put_string(line, REPLACEMENT);
                         size = 1;
@@ -92,9 +125,16 @@ void line_put_text(struct line *line, struct text text, bool json)
         }
 }
 
+static void put_json_member(struct line *line, const char *name)
+{
+        line_put_string(line, ",\"");
+        line_put_string(line, name);
+        line_put_string(line, "\":");
+}
+
 void line_put_json_text(struct line *line, const char *name, struct text text)
 {
-        line_put_format(line, ",\"%s\":", name);
+        put_json_member(line, name);
         if (!text.bytes) {
                 line_put_string(line, "null");
                 return;
@@ -111,17 +151,24 @@ void line_put_json_name(struct line *line, const char *name, const char *value)
 
 void line_put_json_number(struct line *line, const char *name, bool known, uint64_t value)
 {
+        put_json_member(line, name);
         if (known)
-                line_put_format(line, ",\"%s\":%" PRIu64, name, value);
+                put_number(line, value);
         else
-                line_put_format(line, ",\"%s\":null", name);
+                line_put_string(line, "null");
+}
+
+static void put_field_name(struct line *line, const char *name)
+{
+        line_put_string(line, name);
+        line_put_string(line, "=");
 }
 
 void line_put_field_text(struct line *line, const char *name, struct text text)
 {
         if (!text.bytes)
                 return;
-        line_put_format(line, "%s=", name);
+        put_field_name(line, name);
         line_put_text(line, text, false);
         line_put_string(line, "\n");
 }
@@ -134,13 +181,16 @@ void line_put_field(struct line *line, const char *name, const char *value)
 
 void line_put_field_number(struct line *line, const char *name, bool known, uint64_t value)
 {
-        if (known)
-                line_put_format(line, "%s=%" PRIu64 "\n", name, value);
+        if (!known)
+                return;
+        put_field_name(line, name);
+        put_number(line, value);
+        line_put_string(line, "\n");
 }
 
 void line_put_field_time(struct line *line, const char *name, int64_t wall_ms)
 {
-        line_put_format(line, "%s=", name);
+        put_field_name(line, name);
         line_put_time(line, wall_ms);
         line_put_string(line, "\n");
 }

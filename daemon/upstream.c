@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * libcurl tells which sockets it wants watched (watch_socket) and when it wants to be called
- * (set_timer); the loop watches them, so that libcurl is touched only when one of its transfers has
- * something to do. Transfers end in libcurl's message queue and stay there until upstream_next().
+ * libcurl tells which sockets it wants watched (sockets.h) and when it wants to be called
+ * (set_timer), so that it is touched only when one of its transfers has something to do. Transfers
+ * end in libcurl's message queue and stay there until upstream_next().
  *
  * A transfer owns its form, its answer and its handle. The form holds the client secret and the
  * answer a token, so both are wiped at release, and an answer that grows over its bound is cut off.
+ *
+ * To make a handle and to tell it what to do costs as much as to use it, so that a few transfers
+ * whose request went well are kept, for requests to the same place by the same client under the
+ * same configuration: only the form is another. What libcurl holds of an answer is wiped as it is
+ * taken, since under HTTP/2 a handle may keep its buffer until it is used again.
  */
 
 #include "upstream.h"
@@ -27,16 +32,24 @@
 /* A connection is not used for longer, so that a change in DNS is followed. */
 #define CONNECTION_LIFETIME_MAX_S 300L
 
+/* Most answers fit, and what is allocated and wiped for each is little. For what is sent that is
+ * the least that libcurl takes. */
+#define RECEIVE_BUFFER_BYTES 4096L
+#define SEND_BUFFER_BYTES    16384L
+
 /* The longest header field value that can mean anything to us; a longer one is cut, and means
  * nothing. */
 #define FIELD_MAX_BYTES 64
 
 struct transfer {
-        struct list link; /* upstream::transfers */
+        struct list link; /* upstream::transfers or ::kept */
         CURL *easy;
-        struct flight *flight;
-        char *client; /* owned, since a reload may free what they were taken from */
+        unsigned int generation;      /* upstream::generation, when it was made */
+        const struct client_tls *tls; /* borrowed of that; not looked into after the making */
+        struct flight *flight;        /* NULL while it is kept */
+        char *client;                 /* owned, since a reload may free what they were taken from */
         char *url;
+        CURLU *parts; /* owned; of the URL */
         struct secret form;
         struct secret answer;
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
@@ -46,69 +59,9 @@ struct transfer {
         char detail[CURL_ERROR_SIZE];
 };
 
-/* A socket of libcurl's; it lives from watch_socket() with an interest to CURL_POLL_REMOVE. */
-struct watch {
-        struct loop_source source;
-        struct upstream *upstream;
-};
-
 int upstream_global_init(void)
 {
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : error_trace(-ENOMEM);
-}
-
-static void socket_ready(struct loop_source *source, uint32_t events)
-{
-        struct watch *watch = list_entry(source, struct watch, source);
-        CURLM *multi = watch->upstream->multi;
-        int flags = 0, n_running;
-
-        if (events & EPOLLIN)
-                flags |= CURL_CSELECT_IN;
-        if (events & EPOLLOUT)
-                flags |= CURL_CSELECT_OUT;
-        if (events & (EPOLLERR | EPOLLHUP))
-                flags |= CURL_CSELECT_ERR;
-        curl_multi_socket_action(multi, source->fd, flags, &n_running);
-}
-
-/* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
- * cannot be watched is one whose transfer runs into its time-out. */
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
-{
-        struct upstream *upstream = data;
-        struct watch *watch = socket_data;
-        uint32_t events = 0;
-        int r;
-
-        if (what == CURL_POLL_REMOVE) {
-                if (watch)
-                        loop_remove(upstream->loop, &watch->source);
-                free(watch);
-                return 0;
-        }
-        if (what & CURL_POLL_IN)
-                events |= EPOLLIN;
-        if (what & CURL_POLL_OUT)
-                events |= EPOLLOUT;
-        if (watch) {
-                (void)loop_modify(upstream->loop, &watch->source, events);
-                return 0;
-        }
-
-        watch = calloc(1, sizeof(*watch));
-        if (!watch)
-                return 0;
-        watch->upstream = upstream;
-        watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
-        r = loop_add(upstream->loop, &watch->source, events);
-        if (r < 0) {
-                log_warning("cannot watch a connection to an issuer: %s", strerror(-r));
-                free(watch);
-                return 0;
-        }
-        curl_multi_assign(upstream->multi, fd, watch);
-        return 0;
 }
 
 static int set_timer(CURLM *multi, long timeout_ms, void *data)
@@ -127,6 +80,7 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
 
         *upstream = (struct upstream){.config = config, .loop = loop, .timer_ms = LOOP_NEVER};
         list_init(&upstream->transfers);
+        list_init(&upstream->kept);
         upstream->multi = curl_multi_init();
         /* "Expect:" with nothing behind it: no 100-continue, which costs a round trip. */
         headers = curl_slist_append(NULL, "Accept: application/json");
@@ -136,20 +90,12 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
                 upstream_deinit(upstream);
                 return error_trace(-ENOMEM);
         }
-        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETDATA, upstream);
+        sockets_init(&upstream->sockets, loop, upstream->multi);
         curl_multi_setopt(upstream->multi, CURLMOPT_TIMERFUNCTION, set_timer);
         curl_multi_setopt(upstream->multi, CURLMOPT_TIMERDATA, upstream);
         curl_multi_setopt(upstream->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
         curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
         return 0;
-}
-
-void upstream_set_config(struct upstream *upstream, const struct upstream_config *config,
-                         size_t max_in_flight)
-{
-        upstream->config = config;
-        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
 }
 
 static void transfer_free(struct upstream *upstream, struct transfer *transfer)
@@ -159,11 +105,29 @@ static void transfer_free(struct upstream *upstream, struct transfer *transfer)
                 curl_multi_remove_handle(upstream->multi, transfer->easy);
                 curl_easy_cleanup(transfer->easy);
         }
+        curl_url_cleanup(transfer->parts);
         secret_deinit(&transfer->form);
         secret_deinit(&transfer->answer);
         free(transfer->client);
         free(transfer->url);
         free(transfer);
+}
+
+static void drop_kept(struct upstream *upstream)
+{
+        list_for_each_safe (link, &upstream->kept)
+                transfer_free(upstream, list_entry(link, struct transfer, link));
+        upstream->n_kept = 0;
+}
+
+/* Those under way end as they began, and are not kept. */
+void upstream_set_config(struct upstream *upstream, const struct upstream_config *config,
+                         size_t max_in_flight)
+{
+        upstream->config = config;
+        upstream->generation++;
+        drop_kept(upstream);
+        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
 }
 
 void upstream_deinit(struct upstream *upstream)
@@ -172,8 +136,10 @@ void upstream_deinit(struct upstream *upstream)
                 return; /* never built */
         list_for_each_safe (link, &upstream->transfers)
                 transfer_free(upstream, list_entry(link, struct transfer, link));
+        drop_kept(upstream);
         if (upstream->multi)
                 curl_multi_cleanup(upstream->multi);
+        sockets_deinit(&upstream->sockets);
         curl_slist_free_all(upstream->headers);
         *upstream = (struct upstream){};
 }
@@ -183,6 +149,7 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *data)
         struct transfer *transfer = data;
         const int r = secret_append(&transfer->answer, bytes, size * n);
 
+        secret_wipe(bytes, size * n);
         transfer->too_large = r == SECRET_E_FULL;
         transfer->out_of_memory = r < 0;
         return r ? 0 : size * n;
@@ -230,6 +197,23 @@ static bool is_plain(const char *url)
         return strncasecmp(url, "http:", 5) == 0;
 }
 
+/* A URL that is taken apart already need not be for each request, which costs a tenth of it. But
+ * this libcurl works on a copy, and of an address's zone it makes none. */
+static CURLcode set_url(struct transfer *transfer)
+{
+        char *zone = NULL;
+        bool has_zone;
+
+        transfer->parts = curl_url();
+        if (!transfer->parts ||
+            curl_url_set(transfer->parts, CURLUPART_URL, transfer->url, 0) != CURLUE_OK)
+                return CURLE_OUT_OF_MEMORY;
+        has_zone = curl_url_get(transfer->parts, CURLUPART_ZONEID, &zone, 0) != CURLUE_NO_ZONEID;
+        curl_free(zone);
+        return has_zone ? curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url)
+                        : curl_easy_setopt(transfer->easy, CURLOPT_CURLU, transfer->parts);
+}
+
 static int set_options(struct upstream *upstream, struct transfer *transfer,
                        const struct client_tls *tls)
 {
@@ -248,10 +232,7 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
 
         SET(CURLOPT_PRIVATE, transfer);
         SET(CURLOPT_ERRORBUFFER, transfer->detail);
-        SET(CURLOPT_URL, transfer->url);
         SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size);
-        SET(CURLOPT_POSTFIELDS, transfer->form.bytes);
         SET(CURLOPT_HTTPHEADER, upstream->headers);
         SET(CURLOPT_USERAGENT, "egain-tokend/" PROJECT_VERSION);
         SET(CURLOPT_WRITEFUNCTION, take_body);
@@ -268,6 +249,10 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
         SET(CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
         SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFETIME_MAX_S);
         SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
+        SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
+        /* A session that is resumed would carry on the certificate that it began with. */
+        SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
         SET(CURLOPT_QUICK_EXIT, 1L);
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         if (plain)
@@ -287,30 +272,98 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
                 SET(CURLOPT_PROXY_CAPATH, NULL);
         }
 #undef SET
+        if (bad == CURLE_OK)
+                bad = set_url(transfer);
+        if (bad == CURLE_OK)
+                bad = sockets_serve(&upstream->sockets, easy);
         return bad == CURLE_OK ? 0 : error_trace(-ENOMEM);
+}
+
+/* One that is ready to be begun, new or kept; NULL: memory is out. */
+static struct transfer *transfer_new(struct upstream *upstream, const char *client, const char *url,
+                                     const struct client_tls *tls)
+{
+        struct transfer *transfer = calloc(1, sizeof(*transfer));
+
+        if (!transfer)
+                return NULL;
+        list_init(&transfer->link);
+        transfer->generation = upstream->generation;
+        transfer->tls = tls;
+        transfer->client = strdup(client);
+        transfer->url = strdup(url);
+        transfer->easy = curl_easy_init();
+        if (!transfer->easy || !transfer->client || !transfer->url ||
+            set_options(upstream, transfer, tls) < 0) {
+                transfer_free(upstream, transfer);
+                return NULL;
+        }
+        return transfer;
+}
+
+/* `tls` is the client's own, so that it tells the client, too. */
+static struct transfer *take_kept(struct upstream *upstream, const char *url,
+                                  const struct client_tls *tls)
+{
+        list_for_each (link, &upstream->kept) {
+                struct transfer *transfer = list_entry(link, struct transfer, link);
+
+                if (transfer->tls == tls && strcmp(transfer->url, url) == 0) {
+                        list_unlink(&transfer->link);
+                        upstream->n_kept--;
+                        return transfer;
+                }
+        }
+        return NULL;
+}
+
+/* The last one that ended goes first, and the one that was not used for longest goes. */
+static void keep(struct upstream *upstream, struct transfer *transfer)
+{
+        curl_multi_remove_handle(upstream->multi, transfer->easy);
+        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, NULL);
+        secret_deinit(&transfer->form);
+        secret_deinit(&transfer->answer);
+        transfer->flight = NULL;
+        list_unlink(&transfer->link);
+        list_push_front(&upstream->kept, &transfer->link);
+        if (upstream->n_kept < UPSTREAM_KEPT_MAX)
+                upstream->n_kept++;
+        else
+                transfer_free(upstream, list_entry(upstream->kept.prev, struct transfer, link));
+}
+
+/* Gives the form to a transfer that may have been used before. */
+static int begin(struct upstream *upstream, struct transfer *transfer, struct secret *form)
+{
+        CURL *easy = transfer->easy;
+
+        secret_move(&transfer->form, form);
+        secret_init(&transfer->answer, upstream->config->max_response_bytes);
+        transfer->retry_after[0] = transfer->ratelimit_reset[0] = transfer->detail[0] = '\0';
+        if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
+            curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
+                    CURLE_OK ||
+            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->form.bytes) != CURLE_OK ||
+            curl_multi_add_handle(upstream->multi, easy) != CURLM_OK)
+                return error_trace(-ENOMEM);
+        return 0;
 }
 
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
                    const char *url, const struct client_tls *tls, struct secret *form)
 {
-        struct transfer *transfer;
+        struct transfer *transfer = take_kept(upstream, url, tls);
 
-        transfer = calloc(1, sizeof(*transfer));
+        if (!transfer)
+                transfer = transfer_new(upstream, client, url, tls);
         if (!transfer) {
                 secret_deinit(form);
                 return error_trace(-ENOMEM);
         }
         list_push_back(&upstream->transfers, &transfer->link);
         transfer->flight = flight;
-        transfer->client = strdup(client);
-        transfer->url = strdup(url);
-        secret_move(&transfer->form, form);
-        secret_init(&transfer->answer, upstream->config->max_response_bytes);
-
-        transfer->easy = curl_easy_init();
-        if (!transfer->easy || !transfer->client || !transfer->url ||
-            set_options(upstream, transfer, tls) < 0 ||
-            curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
+        if (begin(upstream, transfer, form) < 0) {
                 transfer_free(upstream, transfer);
                 return error_trace(-ENOMEM);
         }
@@ -411,6 +464,11 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 
 void upstream_release(struct upstream *upstream, struct upstream_end *end)
 {
-        transfer_free(upstream, end->transfer);
+        /* After a failure nothing is known of the handle's state. */
+        if (end->result.transport == REASON_NONE &&
+            end->transfer->generation == upstream->generation)
+                keep(upstream, end->transfer);
+        else
+                transfer_free(upstream, end->transfer);
         end->transfer = NULL;
 }

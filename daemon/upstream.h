@@ -14,14 +14,22 @@
 #include "../lib/secret.h"
 #include "config.h"
 #include "loop.h"
+#include "sockets.h"
+
+/* Handles that are kept for requests to come: some kilobytes each. */
+#define UPSTREAM_KEPT_MAX 32
 
 struct upstream {
         const struct upstream_config *config; /* borrowed */
         struct loop *loop;                    /* borrowed */
         CURLM *multi;
+        struct sockets sockets;
         struct curl_slist *headers;
         struct list transfers;
-        uint64_t timer_ms; /* when libcurl wants to be called; LOOP_NEVER: not at all */
+        struct list kept; /* ended ones whose handles are used again, last used first */
+        size_t n_kept;
+        unsigned int generation; /* counts configurations */
+        uint64_t timer_ms;       /* when libcurl wants to be called; LOOP_NEVER: not at all */
 };
 
 /* How a request ended. The texts are borrowed from it until upstream_release(). */

@@ -33,39 +33,60 @@ static bool is_lax(const char *at)
         return *at >= 'A' && *at <= 'Z' && *at != 'E';
 }
 
+/* To the end whatever is found, in bytes: so the compiler looks at many at once. */
+static bool has_control(const char *bytes, size_t size)
+{
+        uint8_t found = 0;
+
+        for (size_t i = 0; i < size; i++)
+                found |= (uint8_t)((uint8_t)bytes[i] < 0x20);
+        return found;
+}
+
+/* Where the string ends whose first byte is `at`, by its closing quote; NULL: there is something in
+ * it that JSON has not, or no end. */
+static const char *end_of_string(const char *at, const char *end)
+{
+        static const char nul[] = "\\u0000";
+        const char *quote = NULL, *escape;
+
+        for (;;) {
+                if (!quote || quote < at) /* looked for once, however many escapes there are */
+                        quote = memchr(at, '"', (size_t)(end - at));
+                if (!quote)
+                        return NULL;
+                escape = memchr(at, '\\', (size_t)(quote - at));
+                if (has_control(at, (size_t)((escape ? escape : quote) - at)))
+                        return NULL;
+                if (!escape)
+                        return quote;
+                if ((size_t)(end - escape) >= sizeof(nul) - 1 &&
+                    memcmp(escape, nul, sizeof(nul) - 1) == 0)
+                        return NULL;
+                at = escape + 2; /* a quote that is escaped is stepped over */
+        }
+}
+
 /* Members of the outermost object of what json-c takes for well-formed; SIZE_MAX if it is not. */
 static size_t count_members(struct text text)
 {
-        static const char nul[] = "\\u0000";
+        const char *const end = text.bytes + text.size;
         size_t depth = 0, commas = 0;
-        bool in_string = false, any = false;
+        bool any = false;
 
-        for (size_t i = 0; i < text.size; i++) {
-                const char c = text.bytes[i];
-
-                if (in_string) {
-                        if (c == '"')
-                                in_string = false;
-                        else if ((unsigned char)c < 0x20)
+        for (const char *at = text.bytes; at < end; at++) {
+                if (*at == '"') {
+                        at = end_of_string(at + 1, end);
+                        if (!at)
                                 return SIZE_MAX;
-                        else if (c == '\\') {
-                                if (text.size - i >= sizeof(nul) - 1 &&
-                                    memcmp(text.bytes + i, nul, sizeof(nul) - 1) == 0)
-                                        return SIZE_MAX;
-                                i++;
-                        }
-                        continue;
-                }
-                if (c == '"') {
-                        in_string = true;
                         any = true;
-                } else if (c == '{' || c == '[') {
+                } else if (*at == '{' || *at == '[') {
                         depth++;
-                } else if (c == '}' || c == ']') {
+                } else if (*at == '}' || *at == ']') {
                         depth--;
-                } else if (c == ',' && depth == 1) {
+                } else if (*at == ',' && depth == 1) {
                         commas++;
-                } else if (is_lax(text.bytes + i)) {
+                } else if (is_lax(at)) {
                         return SIZE_MAX;
                 }
         }

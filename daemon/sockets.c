@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A socket that was opened here is also closed here, so that it is known when its number comes to
+ * mean another one: only these may stay in the loop while libcurl does not want them. Of others,
+ * such as the pipe to a thread of the resolver, the end is not told, and they go when libcurl says
+ * so.
+ *
+ * What happens to a socket that nobody wants is its end, as a rule: it is taken out of the loop,
+ * and libcurl, which looks before it uses a connection again, finds out by itself. But bytes that
+ * came out of turn it takes for the answer to the next request, of another subject. Under HTTP/1
+ * there are none that mean any good, so that such a connection is ended here. (HTTP/2 has frames
+ * that belong to no request, and numbers for those that do.)
+ */
+
+#include "sockets.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../lib/error.h"
+#include "../lib/list.h"
+#include "../lib/secret.h"
+#include "log.h"
+
+/* It lives from open_socket() to close_socket(), or from watch_socket() with an interest to
+ * CURL_POLL_REMOVE. */
+struct watch {
+        struct loop_source source;
+        struct sockets *sockets;
+        uint32_t events; /* it is in the loop for; 0: it is not */
+        bool ours;       /* opened here */
+        bool wanted;     /* by libcurl */
+        bool silent;     /* while it is not wanted, if all is well */
+};
+
+static struct watch *find(const struct sockets *sockets, int fd)
+{
+        return (size_t)fd < sockets->n ? sockets->by_fd[fd] : NULL;
+}
+
+static void leave_loop(struct watch *watch)
+{
+        if (watch->events)
+                loop_remove(watch->sockets->loop, &watch->source);
+        watch->events = 0;
+}
+
+static void watch_free(struct watch *watch)
+{
+        leave_loop(watch);
+        watch->sockets->by_fd[watch->source.fd] = NULL;
+        free(watch);
+}
+
+/* What is there must not be found by libcurl, which looks at it before the end. */
+static void end_connection(int fd)
+{
+        char bytes[1024];
+
+        shutdown(fd, SHUT_RDWR);
+        while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+                ;
+        secret_wipe(bytes, sizeof(bytes));
+}
+
+static void socket_ready(struct loop_source *source, uint32_t events)
+{
+        struct watch *watch = list_entry(source, struct watch, source);
+        int flags = 0, n_running;
+
+        if (!watch->wanted) {
+                if (watch->silent)
+                        end_connection(source->fd);
+                leave_loop(watch);
+                return;
+        }
+        if (events & EPOLLIN)
+                flags |= CURL_CSELECT_IN;
+        if (events & EPOLLOUT)
+                flags |= CURL_CSELECT_OUT;
+        if (events & (EPOLLERR | EPOLLHUP))
+                flags |= CURL_CSELECT_ERR;
+        curl_multi_socket_action(watch->sockets->multi, source->fd, flags, &n_running);
+}
+
+static int make_room(struct sockets *sockets, size_t n)
+{
+        struct watch **by_fd;
+
+        if (n <= sockets->n)
+                return 0;
+        n = n > 2 * sockets->n ? n : 2 * sockets->n;
+        by_fd = realloc(sockets->by_fd, n * sizeof(struct watch *));
+        if (!by_fd)
+                return error_trace(-ENOMEM);
+        memset(by_fd + sockets->n, 0, (n - sockets->n) * sizeof(struct watch *));
+        sockets->by_fd = by_fd;
+        sockets->n = n;
+        return 0;
+}
+
+/* NULL: memory is out. */
+static struct watch *watch_new(struct sockets *sockets, int fd, bool ours)
+{
+        struct watch *watch = NULL;
+
+        if (make_room(sockets, (size_t)fd + 1) == 0)
+                watch = calloc(1, sizeof(*watch));
+        if (!watch)
+                return NULL;
+        watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
+        watch->sockets = sockets;
+        watch->ours = ours;
+        sockets->by_fd[fd] = watch;
+        return watch;
+}
+
+static void want(struct watch *watch, uint32_t events)
+{
+        struct loop *loop = watch->sockets->loop;
+        int r;
+
+        watch->wanted = true;
+        if (watch->events == events)
+                return;
+        r = watch->events ? loop_modify(loop, &watch->source, events)
+                          : loop_add(loop, &watch->source, events);
+        if (r < 0)
+                log_warning("cannot watch a connection to an issuer: %s", strerror(-r));
+        else
+                watch->events = events;
+}
+
+static bool is_http_1(CURL *easy)
+{
+        long version = 0;
+
+        curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+        return version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+}
+
+static void let_go(struct watch *watch, CURL *easy)
+{
+        if (!watch->ours) {
+                watch_free(watch);
+                return;
+        }
+        watch->wanted = false;
+        watch->silent = is_http_1(easy);
+}
+
+/* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
+ * cannot be watched is one whose transfer runs into its time-out. */
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
+{
+        struct sockets *sockets = data;
+        struct watch *watch = find(sockets, fd);
+        uint32_t events = 0;
+
+        if (what == CURL_POLL_REMOVE) {
+                if (watch)
+                        let_go(watch, easy);
+                return 0;
+        }
+        if (what & CURL_POLL_IN)
+                events |= EPOLLIN;
+        if (what & CURL_POLL_OUT)
+                events |= EPOLLOUT;
+        if (!watch)
+                watch = watch_new(sockets, fd, false);
+        if (watch)
+                want(watch, events);
+        return 0;
+}
+
+static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+        struct sockets *sockets = data;
+        const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+        struct watch *stale;
+
+        if (fd < 0)
+                return CURL_SOCKET_BAD;
+        /* Of one whose end was not told, and whose number this one has now. */
+        stale = find(sockets, fd);
+        if (stale)
+                watch_free(stale);
+        if (!watch_new(sockets, fd, true)) {
+                close(fd);
+                return CURL_SOCKET_BAD;
+        }
+        return fd;
+}
+
+static int close_socket(void *data, curl_socket_t fd)
+{
+        struct sockets *sockets = data;
+        struct watch *watch = find(sockets, fd);
+
+        if (watch)
+                watch_free(watch);
+        return close(fd);
+}
+
+void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi)
+{
+        *sockets = (struct sockets){.loop = loop, .multi = multi};
+        curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
+}
+
+void sockets_deinit(struct sockets *sockets)
+{
+        for (size_t fd = 0; fd < sockets->n; fd++)
+                if (sockets->by_fd[fd])
+                        watch_free(sockets->by_fd[fd]);
+        free(sockets->by_fd);
+        *sockets = (struct sockets){};
+}
+
+CURLcode sockets_serve(struct sockets *sockets, CURL *easy)
+{
+        CURLcode code;
+
+        code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        if (code == CURLE_OK)
+                code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, sockets);
+        if (code == CURLE_OK)
+                code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+        if (code == CURLE_OK)
+                code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, sockets);
+        return code;
+}
