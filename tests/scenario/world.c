@@ -416,6 +416,13 @@ bool world_read_secrets(struct world *world, size_t client)
                         assert_int_equal(secret_assign(&secrets[i], secret, strlen(secret)), 0);
         }
         changed = broker_set_secrets(world->broker, client, secrets);
+        for (size_t i = 0; i < CREDENTIALS_MAX; i++) {
+                const char *secret = world->secrets[client][i];
+                const struct secret *set = broker_secret(world->broker, client, i);
+
+                assert_true(text_equal((struct text){set->bytes, set->size},
+                                       secret ? TEXT(secret) : (struct text){}));
+        }
         if (world->reading[client]) {
                 world->reading[client] = false;
                 broker_secrets_read(world->broker, client, world->now_ms);
