@@ -135,9 +135,9 @@ static uint64_t first_deadline_ms(const struct list *list)
 
 static void cut_expired(struct connections *connections, struct list *list, uint64_t now_ms)
 {
-        while (first_deadline_ms(list) <= now_ms) {
-                struct connection *connection = first(list);
+        struct connection *connection;
 
+        while ((connection = first(list)) && connection->deadline_ms <= now_ms) {
                 list_unlink(&connection->link);
                 (void)shutdown(connection->fd, SHUT_RDWR);
                 connections->cut++;
