@@ -358,7 +358,7 @@ static int identify(struct credential_connection *connection)
 
 void credential_server_accept(struct credential_server *server, int fd)
 {
-        struct credential_connection *connection = first(&server->free);
+        struct credential_connection *connection;
         struct reply reply = {.reason = REASON_NONE};
         struct peer peer;
         int r;
@@ -370,6 +370,7 @@ void credential_server_accept(struct credential_server *server, int fd)
                 close(fd);
                 return;
         }
+        connection = list_entry(list_front(&server->free), struct credential_connection, link);
         list_unlink(&connection->link);
         *connection = (struct credential_connection){
                 .server = server,

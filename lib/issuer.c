@@ -235,6 +235,7 @@ static void take_turn(struct issuer *issuer, const struct flight *flight)
 static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
                                struct flight *flight, struct list *turn, uint64_t now_ms)
 {
+        assert(flight); /* or the issuer would have no turn */
         list_unlink(&flight->link);
         list_push_back(&issuer->placed, &flight->place_link);
         list_unlink(turn);
@@ -263,7 +264,7 @@ struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms)
         turn = list_first(&issuers->refresh_ready);
         if (turn) {
                 issuer = list_entry(turn, struct issuer, refresh_turn);
-                return start_at(issuers, issuer, flight_of(list_first(&issuer->refreshes)), turn,
+                return start_at(issuers, issuer, flight_of(list_front(&issuer->refreshes)), turn,
                                 now_ms);
         }
         return NULL;

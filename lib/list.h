@@ -7,6 +7,7 @@
  * field says which list it is for.
  */
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -66,4 +67,11 @@ static inline void list_unlink(struct list *link)
 static inline struct list *list_first(const struct list *head)
 {
         return list_empty(head) ? NULL : head->next;
+}
+
+/* The first of a list that has one. */
+static inline struct list *list_front(const struct list *head)
+{
+        assert(!list_empty(head));
+        return head->next;
 }

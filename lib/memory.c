@@ -57,7 +57,7 @@ static void drop(struct memory *memory, struct memory_record **at)
 
 static void drop_oldest(struct memory *memory)
 {
-        struct memory_record *oldest = list_entry(list_first(&memory->records),
+        struct memory_record *oldest = list_entry(list_front(&memory->records),
                                                   struct memory_record, link);
 
         drop(memory, find(memory, memory_record_key(oldest)));
@@ -93,7 +93,7 @@ struct memory_record *memory_find(struct memory *memory, struct grant_key key, u
 static void make_room(struct memory *memory, uint64_t now_ms)
 {
         for (int i = 0; i < SWEEP_MAX && memory->n > 0; i++) {
-                if (!is_old(list_entry(list_first(&memory->records), struct memory_record, link),
+                if (!is_old(list_entry(list_front(&memory->records), struct memory_record, link),
                             now_ms))
                         break;
                 drop_oldest(memory);

@@ -105,10 +105,10 @@ void metrics_observe_fetch(struct metrics *metrics, uint64_t took_us)
         metrics->durations_us += took_us;
 }
 
-const char *metrics_outcome(enum reason reason)
+/* At fault is the caller or its request, or else the issuer or the daemon; the audit record says
+ * the same. */
+static const char *fault_of(enum reason reason)
 {
-        if (reason == REASON_NONE)
-                return "granted";
         return reason_info(reason)->status < 500 ? "refused" : "failed";
 }
 
@@ -122,11 +122,10 @@ static void render_requests(const uint64_t counts[static _REASON_N], const char 
 {
         for (enum reason reason = REASON_NONE; reason < _REASON_N; reason++)
                 if (reason == REASON_NONE || counts[reason] > 0)
-                        exposition_sample(
-                                exposition,
-                                LABELS({"outcome", reason ? metrics_outcome(reason) : granted},
-                                       {"reason", code_of(reason)}),
-                                counts[reason]);
+                        exposition_sample(exposition,
+                                          LABELS({"outcome", reason ? fault_of(reason) : granted},
+                                                 {"reason", code_of(reason)}),
+                                          counts[reason]);
 }
 
 static void render_tokens(const struct metrics *metrics, struct exposition *exposition)

@@ -61,9 +61,5 @@ void metrics_count_fetch(struct metrics *metrics, const char *client, enum reaso
 /* How long it took. */
 void metrics_observe_fetch(struct metrics *metrics, uint64_t took_us);
 
-/* "granted", "refused" (the caller or its request is at fault), "failed" (the issuer or the
- * daemon is); the audit record says the same. */
-const char *metrics_outcome(enum reason reason);
-
 /* The families of all of these. */
 void metrics_render(const struct metrics *metrics, struct exposition *exposition);

@@ -164,6 +164,25 @@ static void a_refresh_that_brings_what_was_asked_for_serves_all_again(void **sta
         world_end(&world);
 }
 
+static void explain_says_who_would_not_get_it(void **state)
+{
+        struct caller caller = {};
+        struct rule rules[2];
+        struct world world;
+
+        (void)state;
+        begin(&world, rules);
+        world_ask_as(&world, &caller, UID_CRM, "anna");
+        grant_more(&world, 3600);
+        world.peer = peer_of(UID_BATCH);
+        assert_true(world_explain(&world, "anna").present);
+        assert_true(world_explain(&world, "anna").exceeds);
+        world.peer = peer_of(UID_CRM);
+        assert_true(world_explain(&world, "anna").present);
+        assert_false(world_explain(&world, "anna").exceeds);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -171,6 +190,7 @@ int main(void)
                 cmocka_unit_test(any_spelling_of_what_was_asked_for_is_not_too_much),
                 cmocka_unit_test(the_old_token_too_goes_to_those_alone_who_may_have_it),
                 cmocka_unit_test(a_refresh_that_brings_what_was_asked_for_serves_all_again),
+                cmocka_unit_test(explain_says_who_would_not_get_it),
         };
 
         return cmocka_run_group_tests_name("granted", tests, NULL, NULL);

@@ -313,6 +313,41 @@ static void an_evicted_token_cannot_stand_in_for_a_fetch_that_fails(void **state
         world_end(&world);
 }
 
+/* The issuer is throttling and well by turns, and nobody takes the notes. */
+static void notes_that_nobody_takes_are_bounded_and_those_lost_are_counted(void **state)
+{
+        enum { KEPT = 32, N = 40 };
+        struct caller callers[N] = {};
+        uint64_t n_notes = 0;
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = N;
+        world.settings.max_in_flight_total = N;
+        world.settings.request_timeout_ms = 5 * MINUTES;
+        world_start(&world);
+        for (int i = 0; i < N; i++)
+                ask_numbered(&world, &callers[i], i);
+        assert_int_equal(world.n_fetches, N);
+        world.busy = true;
+        for (int i = 0; i < N; i++) {
+                struct fetch *fetch = world_oldest(&world);
+
+                fetch->retry_after = "1";
+                world_finish(&world, fetch, i % 2 ? ENDING_TOKEN : ENDING_THROTTLED);
+                world_advance(&world, 1 * SECONDS);
+        }
+        assert_int_equal(world_counters(&world).notes_lost, N - KEPT);
+        world.busy = false;
+        world_turn(&world);
+        for (int i = 0; i < WORLD_NOTES; i++)
+                n_notes += world.n_notes[i];
+        assert_int_equal(n_notes, KEPT);
+        assert_int_equal(world_counters(&world).notes_lost, N - KEPT);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -329,6 +364,7 @@ int main(void)
                 cmocka_unit_test(a_token_too_large_for_the_cache_still_reaches_who_waited),
                 cmocka_unit_test(a_key_evicted_while_it_is_fetched_again_is_stored_for_who_waits),
                 cmocka_unit_test(an_evicted_token_cannot_stand_in_for_a_fetch_that_fails),
+                cmocka_unit_test(notes_that_nobody_takes_are_bounded_and_those_lost_are_counted),
         };
 
         return cmocka_run_group_tests_name("limits", tests, NULL, NULL);

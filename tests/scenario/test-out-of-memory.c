@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <json-c/json_tokener.h>
+#include <limits.h>
+#include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,6 +28,12 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *block, size_t n, size_t size);
 struct json_tokener *__wrap_json_tokener_new_ex(int depth);
+unsigned char *__real_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size);
+unsigned char *__wrap_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size);
 
 static struct {
         bool armed;
@@ -65,6 +73,14 @@ void *__wrap_reallocarray(void *block, size_t n, size_t size)
 struct json_tokener *__wrap_json_tokener_new_ex(int depth)
 {
         return allocation_fails() ? NULL : __real_json_tokener_new_ex(depth);
+}
+
+unsigned char *__wrap_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size)
+{
+        return allocation_fails() ? NULL
+                                  : __real_HMAC(md, key, key_size, bytes, size, ret, ret_size);
 }
 
 static void begin_shortage(unsigned long after, bool for_ever)
@@ -201,6 +217,56 @@ static void an_old_token_is_served_whichever_allocation_for_a_new_one_fails(void
                 world_end(&world);
         } while (failed);
         assert_true(n > 3);
+}
+
+/* How many allocations it takes to read a request, which is not what is tested here. */
+static unsigned long count_reading(const struct world *world, const struct wish *wish)
+{
+        struct caller caller = {};
+        unsigned long n;
+
+        begin_shortage(ULONG_MAX, false);
+        caller_make_request(&caller, &world->clients[wish->client], wish);
+        n = ULONG_MAX - shortage.until;
+        (void)end_shortage();
+        request_deinit(&caller.request);
+        return n;
+}
+
+/* Nothing of an exchange is left where it could not begin, and its token is found once it did. */
+static void an_exchange_is_made_or_not_whichever_allocation_fails(void **state)
+{
+        unsigned long n = 0;
+        bool failed;
+
+        (void)state;
+        do {
+                char bytes[CALLER_TOKEN_MAX_BYTES];
+                struct caller caller = {};
+                struct world world;
+                struct wish wish;
+
+                world_init(&world);
+                world.starved = true;
+                world_start(&world);
+                wish = (struct wish){.kind = SUBJECT_EXCHANGE,
+                                     .subject = TEXT("okta"),
+                                     .subject_token = caller_subject_token(
+                                             bytes, world_wall_ms(&world) / 1000 + 7200, "anna")};
+                begin_shortage(count_reading(&world, &wish) + n++, false);
+                world_ask(&world, &caller, wish);
+                finish_if_any(&world, ENDING_TOKEN);
+                failed = end_shortage();
+                assert_token_or(&caller, REASON_NONE);
+                assert_int_equal(world_counters(&world).flights, 0);
+                world_ask(&world, &caller, wish);
+                if (world.n_fetches > 0)
+                        world_finish(&world, NULL, ENDING_TOKEN);
+                assert_false(caller.waits);
+                assert_int_equal(caller.reason, REASON_NONE);
+                world_end(&world);
+        } while (failed);
+        assert_true(n > 5);
 }
 
 static void hits_need_no_memory(void **state)
@@ -423,6 +489,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(whichever_allocation_fails_every_caller_is_answered),
                 cmocka_unit_test(an_old_token_is_served_whichever_allocation_for_a_new_one_fails),
+                cmocka_unit_test(an_exchange_is_made_or_not_whichever_allocation_fails),
                 cmocka_unit_test(hits_need_no_memory),
                 cmocka_unit_test(deadlines_expiry_and_abort_need_no_memory),
                 cmocka_unit_test(new_rules_without_memory_are_not_taken),

@@ -746,6 +746,32 @@ static void a_stopgap_of_an_identity_that_is_gone_is_not_handed_out(void **state
         world_end(&world);
 }
 
+/* A refresh that nobody waits for, of a client that is gone. */
+static void a_broker_may_end_with_a_retired_fetch_under_way(void **state)
+{
+        struct caller caller = {};
+        struct world world;
+
+        (void)state;
+        begin(&world);
+        (void)world_prime(&world, "anna", 3600);
+        world_advance(&world, 3000 * SECONDS);
+        world_ask_user(&world, &caller, "anna");
+        assert_hit(&caller, world.serial);
+        assert_int_equal(world.n_fetches, 1);
+        move_portal(&world);
+        sweep_to_the_end(&world);
+        assert_int_equal(world.n_fetches, 1);
+        world_drop(&world);
+        while (world.n_fetches > 0) { /* nobody will ask for its end any more */
+                struct fetch *fetch = world_oldest(&world);
+
+                list_unlink(&fetch->link);
+                secret_deinit(&fetch->form);
+                world.n_fetches--;
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -777,6 +803,7 @@ int main(void)
                 cmocka_unit_test(a_broker_can_be_given_up_with_retired_fetches_under_way),
                 cmocka_unit_test(no_client_at_all_is_a_configuration_too),
                 cmocka_unit_test(a_stopgap_of_an_identity_that_is_gone_is_not_handed_out),
+                cmocka_unit_test(a_broker_may_end_with_a_retired_fetch_under_way),
         };
 
         return cmocka_run_group_tests_name("reconfigure", tests, NULL, NULL);

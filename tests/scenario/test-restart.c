@@ -492,6 +492,39 @@ static void many_restarts_are_as_none(void **state)
         world_end(&worlds[0]);
 }
 
+static void what_a_client_that_is_gone_has_left_is_not_written(void **state)
+{
+        struct world before, after;
+        struct caller caller = {};
+        size_t size;
+
+        (void)state;
+        start(&before);
+        (void)world_prime(&before, "anna", 3600);
+        world_ask_user(&before, &caller, "bert");
+        world_finish(&before, NULL, ENDING_SUBJECT_REFUSED);
+        world_ask(&before, &caller,
+                  (struct wish){.client = CLIENT_DESK, .subject = TEXT("anna"), .scope = "read"});
+        world_finish(&before, NULL, ENDING_TOKEN);
+        before.busy = true; /* nothing is swept */
+        before.clients[CLIENT_PORTAL].identity += 100;
+        before.clients[CLIENT_PORTAL].token_url[AUDIENCE_USER] = another_url;
+        world_reconfigure(&before);
+        assert_true(world_sweeps(&before));
+        assert_int_equal(world_counters(&before).entries, 2);
+        size = broker_save(before.broker, &stamp, before.now_ms, NULL);
+        assert_true(size <= sizeof(bytes));
+        assert_int_equal(broker_save(before.broker, &stamp, before.now_ms, bytes), size);
+        assert_true(world_sweeps(&before));
+        world_end(&before);
+        world_init_after(&after, &before, 200);
+        world_start_after(&after, size);
+        assert_int_equal(restored.tokens, 1);
+        assert_int_equal(restored.refusals, 0);
+        assert_int_equal(restored.gone, 0);
+        world_end(&after);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -507,6 +540,7 @@ int main(void)
                 cmocka_unit_test(a_leap_of_the_time_of_day_between_the_two_is_noticed),
                 cmocka_unit_test(what_is_purged_does_not_come_back),
                 cmocka_unit_test(many_restarts_are_as_none),
+                cmocka_unit_test(what_a_client_that_is_gone_has_left_is_not_written),
         };
 
         return cmocka_run_group_tests_name("restart", tests, NULL, NULL);

@@ -407,6 +407,23 @@ static void take_cancel(struct world *world, const struct flight *flight)
         fail_msg("a fetch was cancelled that is not under way");
 }
 
+/* The broker has them as they are in the files, but for one that is there twice. */
+static void check_secrets(const struct world *world, size_t client)
+{
+        struct text before = {};
+
+        for (size_t i = 0; i < CREDENTIALS_MAX; i++) {
+                const struct secret *set = broker_secret(world->broker, client, i);
+                const char *secret = world->secrets[client][i];
+                struct text expected = secret ? TEXT(secret) : (struct text){};
+
+                if (text_equal(expected, before))
+                        expected = (struct text){};
+                assert_true(text_equal((struct text){set->bytes, set->size}, expected));
+                before = expected;
+        }
+}
+
 bool world_read_secrets(struct world *world, size_t client)
 {
         struct secret secrets[CREDENTIALS_MAX] = {};
@@ -419,6 +436,7 @@ bool world_read_secrets(struct world *world, size_t client)
                         assert_int_equal(secret_assign(&secrets[i], secret, strlen(secret)), 0);
         }
         changed = broker_set_secrets(world->broker, client, secrets);
+        check_secrets(world, client);
         if (world->reading[client]) {
                 world->reading[client] = false;
                 broker_secrets_read(world->broker, client, world->now_ms);

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -28,6 +29,8 @@ from wire import TIMEOUT, Connection, eventually, form, form_request
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
 TOKEND = BUILD / "daemon" / "egain-tokend"
+# What the daemon runs under, as scripts/valgrind says; usually nothing.
+UNDER = shlex.split(os.environ.get("DAEMON_UNDER", ""))
 FAKE_EGAIN = BUILD / "tests" / "fake-egain" / "fake-egain"
 
 READ = "knowledge.portalmgr.onbehalfof.read"
@@ -423,7 +426,9 @@ class Daemon(Program):
         """Writes the configuration and starts the program, without waiting for it."""
         self.write_configuration()
         self.spawn(
-            [*self._prefix, TOKEND, "--config", self.path], env=self._env, cwd=self.directory
+            [*self._prefix, *UNDER, TOKEND, "--config", self.path],
+            env=self._env,
+            cwd=self.directory,
         )
         return self
 

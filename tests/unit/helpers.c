@@ -14,10 +14,12 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_reallocarray(void *block, size_t n, size_t size);
+char *__real_strdup(const char *string);
 void __real_free(void *block);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *block, size_t n, size_t size);
+char *__wrap_strdup(const char *string);
 void __wrap_free(void *block);
 
 static unsigned int fail_in;
@@ -46,6 +48,11 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_reallocarray(void *block, size_t n, size_t size)
 {
         return fails_now() ? NULL : __real_reallocarray(block, n, size);
+}
+
+char *__wrap_strdup(const char *string)
+{
+        return fails_now() ? NULL : __real_strdup(string);
 }
 
 void __wrap_free(void *block)

@@ -3,8 +3,8 @@
 
 /*
  * What several unit tests need: cmocka with the headers it wants, exact copies in which the address
- * sanitizer sees a byte read too far, reproducible randomness, and a hold on malloc(), calloc() and
- * free() as the code under test calls them (see tests/unit/meson.build).
+ * sanitizer sees a byte read too far, reproducible randomness, and a hold on malloc(), calloc(),
+ * strdup() and free() as the code under test calls them (see tests/unit/meson.build).
  */
 
 #include <setjmp.h>

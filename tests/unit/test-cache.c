@@ -980,6 +980,22 @@ static void a_raised_cap_is_reached(void **state)
         cache_deinit(&cache);
 }
 
+static void a_mark_on_what_is_not_there_is_none(void **state)
+{
+        const unsigned int marks = CACHE_MARK_VISITED | CACHE_MARK_USED | CACHE_MARK_REJECTED;
+        struct key_buffer key;
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 4, NO_CAP), 0);
+        store(&cache, 1, "a");
+        cache_mark(&cache, key_of_number(&key, 2), marks);
+        assert_int_equal(cache_marks(&cache, cache_newer(&cache, NULL)) & marks, 0);
+        cache_mark(&cache, key_of_number(&key, 1), marks);
+        assert_int_equal(cache_marks(&cache, cache_newer(&cache, NULL)) & marks, marks);
+        cache_deinit(&cache);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -1013,6 +1029,7 @@ int main(void)
                 cmocka_unit_test(the_hand_steps_over_a_replacement_at_its_bound_too),
                 cmocka_unit_test(a_hot_set_survives_a_scan_of_one_off_keys),
                 cmocka_unit_test(random_operations_agree_with_a_model),
+                cmocka_unit_test(a_mark_on_what_is_not_there_is_none),
                 cmocka_unit_test(out_of_memory_loses_nothing),
                 cmocka_unit_test(a_lowered_cap_is_reached_by_trimming_in_steps),
                 cmocka_unit_test(a_store_over_a_lowered_cap_evicts_some_and_not_all),

@@ -451,6 +451,30 @@ static void a_secret_is_nowhere_left_behind_even_without_memory(void **state)
         frees_watch(NULL);
 }
 
+static void a_form_with_too_little_room_is_not_made_wherever_it_ends(void **state)
+{
+        const struct grant grant = any_grant(SUBJECT_USERNAME, BYTES("p a"), BYTES("a b"));
+        struct secret secret = SECRET_INIT(0);
+        size_t limit = 0;
+        int r;
+
+        (void)state;
+        assert_int_equal(secret_append_str(&secret, "s"), 0);
+        do {
+                struct secret form = SECRET_INIT(++limit);
+
+                r = grant_form(&form, &grant, "id", &secret, NULL);
+                if (r)
+                        assert_int_equal(r, SECRET_E_FULL);
+                else
+                        assert_int_equal(form.size, limit);
+                secret_deinit(&form);
+        } while (r);
+        assert_int_equal(limit, strlen("grant_type=password&client_id=id&client_secret=s"
+                                       "&scope=a%20b&subject_username=p%20a"));
+        secret_deinit(&secret);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -469,6 +493,7 @@ int main(void)
                 cmocka_unit_test(the_other_grants_have_the_documented_forms),
                 cmocka_unit_test(unreserved_characters_and_no_others_stand_for_themselves),
                 cmocka_unit_test(a_form_parses_back_into_the_grant),
+                cmocka_unit_test(a_form_with_too_little_room_is_not_made_wherever_it_ends),
                 cmocka_unit_test(a_secret_is_nowhere_left_behind_even_without_memory),
         };
 

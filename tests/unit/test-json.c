@@ -3,6 +3,7 @@
 #include "json.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "helpers.h"
@@ -380,6 +381,19 @@ static void letting_go_wipes_every_string_at_any_depth(void **state)
         json_release(NULL);
 }
 
+/* The reader lets none through, so that one is put in here. */
+static void a_number_that_is_none_is_invalid(void **state)
+{
+        json_object *object = json_object_new_object();
+        int64_t number = 5;
+
+        (void)state;
+        assert_int_equal(json_object_object_add(object, "a", json_object_new_double(NAN)), 0);
+        assert_int_equal(json_get_number(object, "a", &number), JSON_MEMBER_INVALID);
+        assert_int_equal(number, 5);
+        json_release(object);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -397,6 +411,7 @@ int main(void)
                 cmocka_unit_test(a_text_with_a_nul_in_it_is_invalid),
                 cmocka_unit_test(integers_are_exact_and_nothing_is_converted_to_one),
                 cmocka_unit_test(integers_past_64_bits_saturate),
+                cmocka_unit_test(a_number_that_is_none_is_invalid),
                 cmocka_unit_test(letting_go_wipes_every_string_at_any_depth),
         };
 

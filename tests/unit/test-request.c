@@ -917,7 +917,7 @@ static void out_of_memory_at_every_allocation_of_basic_is_said(void **state)
 
         (void)state;
         memset(credentials, 'u', sizeof(credentials));
-        credentials[250] = ':';
+        credentials[290] = ':'; /* the user, twice, takes a larger block */
         header = basic_header((struct text){credentials, sizeof(credentials)});
         for (unsigned int n = 1; r; n++) {
                 struct token_request request;
@@ -1111,6 +1111,24 @@ static void who_asks_for_a_token_may_send_any_limit_and_after_and_as_often_as_he
         }
 }
 
+static void a_pair_may_come_once(void **state)
+{
+        const struct request_pair pairs[] = {
+                {TEXT("subject_username"), TEXT("pa")},
+                {TEXT("scope"), TEXT("a")},
+                {TEXT("scope"), TEXT("a")},
+        };
+        struct token_request request;
+
+        (void)state;
+        request_init(&request);
+        assert_int_equal(request_take_pairs(&request, pairs, 2), 0);
+        request_deinit(&request);
+        request_init(&request);
+        assert_int_equal(request_take_pairs(&request, pairs, 3), REASON_REPEATED_PARAMETER);
+        request_deinit(&request);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -1150,6 +1168,7 @@ int main(void)
                 cmocka_unit_test(malformed_basic_is_refused),
                 cmocka_unit_test(the_scheme_is_read_in_any_case_and_others_are_ignored),
                 cmocka_unit_test(the_password_of_basic_is_wiped_at_once_and_the_rest_at_the_end),
+                cmocka_unit_test(a_pair_may_come_once),
                 cmocka_unit_test(out_of_memory_at_every_allocation_of_basic_is_said),
                 cmocka_unit_test(a_client_secret_is_a_key_once_decoded),
                 cmocka_unit_test(more_keys_than_there_is_room_for_are_left_out),

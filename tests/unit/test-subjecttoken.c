@@ -3,10 +3,28 @@
 #include "subjecttoken.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 
 #include "helpers.h"
 #include "reason.h"
+
+/* HMAC() of libcrypto, which fails where its memory does. */
+unsigned char *__real_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size);
+unsigned char *__wrap_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size);
+
+static bool hmac_fails;
+
+unsigned char *__wrap_HMAC(const EVP_MD *md, const void *key, int key_size,
+                           const unsigned char *bytes, size_t size, unsigned char *ret,
+                           unsigned int *ret_size)
+{
+        return hmac_fails ? NULL : __real_HMAC(md, key, key_size, bytes, size, ret, ret_size);
+}
 
 #define URN "urn:ietf:params:oauth:token-type:"
 
@@ -246,6 +264,19 @@ static void nothing_of_it_is_left_behind_even_without_memory(void **state)
         frees_watch(NULL);
 }
 
+static void a_digest_without_memory_is_none(void **state)
+{
+        static const uint8_t key[SUBJECTTOKEN_KEY_BYTES] = {0};
+        const struct subjecttoken token = {.value = BYTES("value")};
+        uint8_t digest[SUBJECTTOKEN_DIGEST_BYTES];
+
+        (void)state;
+        hmac_fails = true;
+        assert_int_equal(subjecttoken_digest(digest, key, &token), -ENOMEM);
+        hmac_fails = false;
+        assert_int_equal(subjecttoken_digest(digest, key, &token), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -257,6 +288,7 @@ int main(void)
                 cmocka_unit_test(it_has_16_kib_at_most),
                 cmocka_unit_test(it_has_ended_from_exp_on),
                 cmocka_unit_test(digests_tell_tokens_types_and_keys_apart),
+                cmocka_unit_test(a_digest_without_memory_is_none),
                 cmocka_unit_test(nothing_of_it_is_left_behind_even_without_memory),
         };
 
