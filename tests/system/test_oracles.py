@@ -312,7 +312,7 @@ def random_bodies(rng, seeds):
 
 
 class TestAnswers:
-    """json.loads on what issuers answer, and what DESIGN of the parser adds to it."""
+    """json.loads on what issuers answer."""
 
     LIFETIME_MAX_S = 366 * 86400
     STATUSES = b"0123456789"
@@ -370,12 +370,12 @@ class TestAnswers:
 
     def test_every_answer(self):
         rng = random.Random(SEED)
-        # Of a token that says itself how long it lives another test tells.
-        seeds = [data[2:] for data in corpus("answer") if data[1:2] == b"n" and b"jwt" not in data]
+        seeds = [data[2:] for data in corpus("answer") if data[1:2] not in (b"t", b"r", b"x", b"b")]
         bodies = random_bodies(rng, seeds)
         cases = [
             (str(200 if rng.random() < 0.7 else rng.choice(self.KNOWN)).encode(), body)
             for body in bodies
+            # A token of three parts may say itself how long it lives; unit tests tell of that.
             if body.count(b".") < 2
         ]
         answers = compare("answer", cases, self.expect)
