@@ -2,7 +2,7 @@
 
 /*
  * Says what our parsers make of each line of standard input, so that another implementation can be
- * held against them: oracle form|pattern|date|answer|members|utf8|scope. A line has the fields that
+ * held against them: oracle MODE, see `modes` below. A line has the fields that
  * are asked for in hexadecimal digits, "." if empty, and a space between two; so has what is said.
  */
 
@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include "../../client/members.h"
+#include "../../daemon/config-units.h"
 #include "answer.h"
 #include "form.h"
+#include "jwt.h"
 #include "parameters.h"
 #include "pattern.h"
 #include "request.h"
@@ -194,13 +196,55 @@ static void scope(char *const fields[])
         free(bytes);
 }
 
+/* A token: its `exp` rounded down, and what lies between `iat` and that. */
+static void jwt(char *const fields[])
+{
+        size_t size;
+        char *const bytes = decode(fields[0], false, &size);
+        int64_t expiry, lifetime;
+        int r;
+
+        r = jwt_expiry_s((struct text){bytes, size}, &expiry);
+        if (r == 0)
+                printf("%lld", (long long)expiry);
+        else
+                printf("%s", r == JWT_E_NO_EXPIRY    ? "absent"
+                             : r == JWT_E_BAD_EXPIRY ? "bad"
+                                                     : "no");
+        if (jwt_lifetime_s((struct text){bytes, size}, &lifetime) == 0)
+                printf(" %lld", (long long)lifetime);
+        else
+                printf(" no");
+        free(bytes);
+}
+
+/* A number as the configuration writes it: as a count, a size, a duration and a date. */
+static void units(char *const fields[])
+{
+        size_t size;
+        char *const string = decode(fields[0], true, &size);
+        uint64_t value;
+
+        for (int unit = CONFIG_UNIT_COUNT; unit <= CONFIG_UNIT_DATE; unit++) {
+                const int r = config_units_parse((enum config_unit)unit, string, &value);
+
+                printf("%s", unit == CONFIG_UNIT_COUNT ? "" : " ");
+                if (r == 0)
+                        printf("%llu", (unsigned long long)value);
+                else
+                        printf("%s", r == CONFIG_UNITS_E_OVERFLOW ? "overflow" : "no");
+        }
+        free(string);
+}
+
 static const struct mode {
         const char *name;
         int n_fields;
         void (*say)(char *const fields[]);
 } modes[] = {
-        {"answer", 2, answer},   {"date", 2, date},   {"form", 2, form}, {"members", 1, members},
-        {"pattern", 2, pattern}, {"scope", 1, scope}, {"utf8", 1, utf8},
+        {"answer", 2, answer}, {"date", 2, date},       {"form", 2, form},
+        {"jwt", 1, jwt},       {"members", 1, members}, {"pattern", 2, pattern},
+        {"scope", 1, scope},   {"units", 1, units},     {"utf8", 1, utf8},
 };
 
 static void run(const struct mode *mode)

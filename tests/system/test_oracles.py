@@ -6,9 +6,11 @@ function that adds our rule to what Python says. ORACLE_SEED=N gives other input
 in the message of a failure.
 """
 
+import base64
 import datetime
 import email.utils
 import json
+import math
 import os
 import random
 import re
@@ -383,6 +385,53 @@ class TestAnswers:
         assert answers.count("answer_unusable") > CASES // 20
 
 
+class TestJwts:
+    """base64 and json on the payload of a JWT."""
+
+    def claims(self, token):
+        parts = token.split(b".")
+        if len(parts) != 3 or not re.fullmatch(rb"[A-Za-z0-9_-]+", parts[1]) or len(parts[1]) % 4 == 1:
+            return None
+        return TestAnswers().parse(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
+
+    def number(self, value):
+        if type(value) not in (int, float) or value != value:
+            return None
+        if value in (float("inf"), float("-inf")):
+            return 2**63 - 1 if value > 0 else -(2**63)
+        return max(-(2**63), min(math.floor(value), 2**63 - 1))
+
+    def expect(self, token):
+        claims = self.claims(token)
+        if claims is None:
+            return "no no"
+        exp, iat = claims.get("exp"), claims.get("iat")
+        expiry = "absent" if "exp" not in claims else "bad" if self.number(exp) is None else str(self.number(exp))
+        lifetime = "no"
+        if type(exp) is int and type(iat) is int:
+            difference = self.number(exp) - self.number(iat)
+            if -(2**63) <= difference < 2**63:
+                lifetime = str(difference)
+        return f"{expiry} {lifetime}"
+
+    def test_every_token(self):
+        rng = random.Random(SEED)
+        numbers = [0, 1, -1, 1_784_548_800, 1_784_552_400.75, -0.5, 1e300, 2**63 - 1, 2**63, -(2**63), 2**70, None, "1"]
+        alphabet = [b".", b"=", b"==", b"A", b"-", b"_", b"+", b"/", b" ", b"\n", b"\0", b"\xff", b"eyJ"]
+        tokens = []
+        for _ in range(CASES // 2):
+            claims = {name: rng.choice(numbers) for name in rng.sample(["exp", "iat", "sub"], rng.randint(0, 3))}
+            payload = json.dumps(claims).encode()
+            if rng.random() < 0.3:
+                payload = mutate(rng, payload, JSON_ALPHABET)
+            middle = base64.urlsafe_b64encode(payload).rstrip(b"=")
+            tokens.append(b"e30." + middle + b".c2ln")
+        tokens += [mutate(rng, rng.choice(tokens), alphabet) for _ in range(CASES // 2)]
+        answers = compare("jwt", [(token,) for token in tokens], self.expect)
+        assert answers.count("no no") > CASES // 20
+        assert sum(answer.split()[1] != "no" for answer in answers) > CASES // 50
+
+
 class TestMembers:
     """json.loads on what clients read of the daemon's answers."""
 
@@ -416,6 +465,51 @@ class TestMembers:
         assert len(cases) > CASES // 2
         answers = compare("members", cases, self.expect)
         assert answers.count("no") > CASES // 50
+
+
+class TestUnits:
+    """int() and datetime.date on what the configuration writes."""
+
+    SUFFIXES = [
+        {"": 1},
+        {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30},
+        {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000},
+    ]
+
+    def number(self, text, suffixes):
+        match = re.fullmatch(r"(0|[1-9][0-9]*)([A-Za-z]*)", text, re.ASCII)
+        if not match or match[2] not in suffixes:
+            return "no"
+        value = int(match[1]) * suffixes[match[2]]
+        return str(value) if value < 2**64 else "overflow"
+
+    def date(self, text):
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+            return "no"
+        try:
+            days = (datetime.date.fromisoformat(text) - datetime.date(1970, 1, 1)).days
+        except ValueError:
+            return "no"
+        return str(days * 86400) if days >= 0 else "no"
+
+    def expect(self, text):
+        text = text.decode("latin-1")
+        return " ".join([*(self.number(text, suffixes) for suffixes in self.SUFFIXES), self.date(text)])
+
+    def test_every_number(self):
+        rng = random.Random(SEED)
+        units = ["", "", "K", "M", "G", "ms", "s", "m", "h", "d"]
+        limits = [2**64 // factor for suffixes in self.SUFFIXES for factor in suffixes.values()]
+        texts = [f"{limit + more}{unit}" for limit in limits for more in (-1, 0, 1) for unit in units]
+        texts += [f"{rng.randrange(10 ** rng.randint(1, 21))}{rng.choice(units)}" for _ in range(CASES // 3)]
+        texts += [
+            f"{rng.randint(1960, 2410):04}-{rng.randint(0, 13):02}-{rng.randint(0, 32):02}"
+            for _ in range(CASES // 3)
+        ]
+        texts = [text.encode() for text in texts]
+        alphabet = [bytes([c]) for c in b"0123456789-+. KMGsmhdx\xb2"]
+        texts += [mutate(rng, rng.choice(texts), alphabet) for _ in range(CASES // 3)]
+        compare("units", [(text,) for text in texts], self.expect)
 
 
 class TestTexts:
