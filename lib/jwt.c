@@ -43,7 +43,10 @@ static int decode_base64url(struct secret *ret, struct text text)
                         r = JWT_E_MALFORMED;
                         goto out;
                 }
-                base64.bytes[i] = c == '-' ? '+' : c == '_' ? '/' : c;
+                if (c == '-')
+                        base64.bytes[i] = '+';
+                else if (c == '_')
+                        base64.bytes[i] = '/';
         }
         /* It skips space at both ends, and then decodes less. */
         if (padding == 3 ||
