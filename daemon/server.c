@@ -239,12 +239,13 @@ static enum MHD_Result queue(struct request *request)
         return queued;
 }
 
-static void take_headers(struct request *request, const char *method)
+static void take_headers(struct request *request, const char *method, const char *version)
 {
         const union MHD_ConnectionInfo *info;
         struct api_call *call = &request->call;
         size_t used;
 
+        head_begin(&request->head, version);
         MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
         info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
         if (!info)
@@ -255,7 +256,7 @@ static void take_headers(struct request *request, const char *method)
 }
 
 /* The header is in. */
-static enum MHD_Result start(struct request *request, const char *method)
+static enum MHD_Result start(struct request *request, const char *method, const char *version)
 {
         struct peer *peer = &request->connection->peer;
         struct api_call *call = &request->call;
@@ -268,7 +269,7 @@ static enum MHD_Result start(struct request *request, const char *method)
         /* The rules may have come to name units since the connection was accepted. */
         if (request->server->api->names_units && peer->known && !peer->unit_asked)
                 peer_find_unit(request->server->finder, request->connection->fd, peer);
-        take_headers(request, method);
+        take_headers(request, method, version);
 
         r = api_begin(request->server->api, call);
         if (r < 0)
@@ -328,7 +329,7 @@ static enum MHD_Result handle(void *data, struct MHD_Connection *mhd, const char
         if (!request)
                 return MHD_NO; /* memory was out when it began */
         if (request->state == REQUEST_NEW)
-                return start(request, method);
+                return start(request, method, version);
         if (*upload_size > 0) {
                 take_body(request, upload, *upload_size);
                 *upload_size = 0;

@@ -21,7 +21,8 @@ static bool find_payload(struct text token, struct text *ret)
         return ret->size > 0;
 }
 
-/* Base64url without padding (RFC 7515 §2), by way of the base64 that libcrypto knows. */
+/* Base64url without padding (RFC 7515 §2), by way of the base64 that libcrypto knows; to which an
+ * equals sign in the midst of it is six bits that are zero. */
 static int decode_base64url(struct secret *ret, struct text text)
 {
         const size_t padding = (4 - text.size % 4) % 4;
@@ -35,10 +36,16 @@ static int decode_base64url(struct secret *ret, struct text text)
                 r = secret_reserve(ret, base64.size);
         if (r)
                 goto out;
-        for (size_t i = 0; i < base64.size; i++) {
-                if (base64.bytes[i] == '-')
+        for (size_t i = 0; i < text.size; i++) {
+                const char c = text.bytes[i];
+
+                if (c == '+' || c == '/' || c == '=') {
+                        r = JWT_E_MALFORMED;
+                        goto out;
+                }
+                if (c == '-')
                         base64.bytes[i] = '+';
-                else if (base64.bytes[i] == '_')
+                else if (c == '_')
                         base64.bytes[i] = '/';
         }
         /* It skips space at both ends, and then decodes less. */

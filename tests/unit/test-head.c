@@ -24,7 +24,9 @@ static bool read_head(const char *sent, size_t size)
                 if (lf > line && lf[-1] == '\r')
                         lf[-1] = '\0';
                 value = strchr(line, ':');
-                if (value) {
+                if (line == bytes) {
+                        head_begin(&head, strrchr(line, ' ') + 1);
+                } else if (value) {
                         *value++ = '\0';
                         value += strspn(value, " \t");
                         head_take(&head, line, value);
@@ -68,6 +70,7 @@ static void a_bare_line_feed_is_seen(void **state)
         assert_false(READ(FIRST "A: b\r\nC: d\n\r\n"));
         assert_false(READ(FIRST "A: b\r\nC: d\r\n\n"));
         assert_false(READ(FIRST "A: b\0\nC: d\r\n\n"));
+        assert_false(READ("GET / HTTP/1.1\nA: b\r\n\r\n"));
 }
 
 static void a_folded_line_is_seen(void **state)
@@ -89,20 +92,25 @@ static void several_blanks_are_seen(void **state)
 /* As it would be if another version kept copies, or said another size. */
 static void what_lies_elsewhere_is_odd(void **state)
 {
-        static const char head_bytes[] = "GET\0A\0 b\0\0\0\0";
-        static const char copy[] = "b";
-        const char *const name = head_bytes + 4;
+        static const char head_bytes[] = "GET 1\0\0A\0 b\0\0\0\0";
+        static const char copy[] = "b", version[] = "1";
+        const char *const name = head_bytes + 7;
         struct head head = {};
 
         (void)state;
+        assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 1));
+        head_begin(&head, head_bytes + 4);
         assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 1));
         head_take(&head, name, name + 3);
         assert_true(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 1));
         assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes)));
         assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 2));
         assert_false(head_is_plain(&head, head_bytes, 0));
-        head = (struct head){};
+        head_begin(&head, head_bytes + 4);
         head_take(&head, name, copy);
+        assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 1));
+        head_begin(&head, version);
+        head_take(&head, name, name + 3);
         assert_false(head_is_plain(&head, head_bytes, sizeof(head_bytes) - 1));
 }
 

@@ -154,6 +154,8 @@ static void what_is_no_base64url_tells_nothing(void **state)
                 "eyJleHAiOjUsImlhdCI6MX0g\n\n\n\n",
                 "eyJleHAiOjUsImlhdCI6MX0g\r\n\r\n",
                 "eyJleHAiOjUsImlhdCI6MX0g\t   ",
+                "eyJleH=iOjUsImlhdCI6MX0",
+                "eyJ4IjoiPj4+Pz8/IiwiZXhwIjo1LCJpYXQiOjF9",
                 "====",
                 "A",
                 "\xc3\xa9\xc3\xa9",
