@@ -9,7 +9,6 @@
 #include "rules.h"
 
 #include <errno.h>
-#include <json-c/json_tokener.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,11 +20,9 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_reallocarray(void *block, size_t n, size_t size);
-struct json_tokener *__real_json_tokener_new_ex(int depth);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *block, size_t n, size_t size);
-struct json_tokener *__wrap_json_tokener_new_ex(int depth);
 
 static struct {
         bool armed;
@@ -60,11 +57,6 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_reallocarray(void *block, size_t n, size_t size)
 {
         return allocation_fails() ? NULL : __real_reallocarray(block, n, size);
-}
-
-struct json_tokener *__wrap_json_tokener_new_ex(int depth)
-{
-        return allocation_fails() ? NULL : __real_json_tokener_new_ex(depth);
 }
 
 static void begin_shortage(unsigned long after, bool for_ever)
