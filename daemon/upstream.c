@@ -5,12 +5,18 @@
  * (set_timer); the loop watches them, so that libcurl is touched only when one of its transfers has
  * something to do. Transfers end in libcurl's message queue and stay there until upstream_next().
  *
+ * Where memory runs out libcurl 7.88 may leave its table of sockets with a hole in it: a transfer
+ * is forgotten, or a later one on a socket of the same number ends the process. It says so by an
+ * error of the multi handle. That handle is not used any more then: what is under way on it ends,
+ * and another takes its place.
+ *
  * A transfer owns its form, its answer and its handle. The form holds the client secret and the
  * answer a token, so both are wiped at release, and an answer that grows over its bound is cut off.
  */
 
 #include "upstream.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -42,7 +48,8 @@ struct transfer {
         char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
         char ratelimit_reset[FIELD_MAX_BYTES];
         bool too_large;
-        bool out_of_memory;
+        bool out_of_memory; /* or of descriptors */
+        bool lost;          /* its socket cannot be watched: it is ended by upstream_next() */
         char detail[CURL_ERROR_SIZE];
 };
 
@@ -57,11 +64,20 @@ int upstream_global_init(void)
         return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : error_trace(-ENOMEM);
 }
 
+/* Lets libcurl work, unless it is known to be in disorder. */
+static void act(struct upstream *upstream, curl_socket_t fd, int flags)
+{
+        int n_running;
+
+        if (!upstream->disordered &&
+            curl_multi_socket_action(upstream->multi, fd, flags, &n_running) != CURLM_OK)
+                upstream->disordered = true;
+}
+
 static void socket_ready(struct loop_source *source, uint32_t events)
 {
         struct watch *watch = list_entry(source, struct watch, source);
-        CURLM *multi = watch->upstream->multi;
-        int flags = 0, n_running;
+        int flags = 0;
 
         if (events & EPOLLIN)
                 flags |= CURL_CSELECT_IN;
@@ -69,11 +85,22 @@ static void socket_ready(struct loop_source *source, uint32_t events)
                 flags |= CURL_CSELECT_OUT;
         if (events & (EPOLLERR | EPOLLHUP))
                 flags |= CURL_CSELECT_ERR;
-        curl_multi_socket_action(multi, source->fd, flags, &n_running);
+        act(watch->upstream, source->fd, flags);
 }
 
-/* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
- * cannot be watched is one whose transfer runs into its time-out. */
+/* The socket of a transfer cannot be watched, so that nothing would ever come of it. */
+static void lose(struct upstream *upstream, CURL *easy)
+{
+        struct transfer *transfer = NULL;
+
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+        if (!transfer) /* libcurl's own, for what it closes */
+                return;
+        transfer->lost = true;
+        upstream->any_lost = true;
+}
+
+/* Never fails: libcurl would take an error for the end of the whole multi handle. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
 {
         struct upstream *upstream = data;
@@ -97,14 +124,17 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
         }
 
         watch = calloc(1, sizeof(*watch));
-        if (!watch)
+        if (!watch) {
+                lose(upstream, easy);
                 return 0;
+        }
         watch->upstream = upstream;
         watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
         r = loop_add(upstream->loop, &watch->source, events);
         if (r < 0) {
                 log_warning("cannot watch a connection to an issuer: %s", strerror(-r));
                 free(watch);
+                lose(upstream, easy);
                 return 0;
         }
         curl_multi_assign(upstream->multi, fd, watch);
@@ -120,14 +150,34 @@ static int set_timer(CURLM *multi, long timeout_ms, void *data)
         return 0;
 }
 
+static CURLM *make_multi(struct upstream *upstream)
+{
+        CURLM *multi = curl_multi_init();
+
+        if (!multi)
+                return NULL;
+        curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, upstream);
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream);
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, upstream->max_in_flight);
+        return multi;
+}
+
 int upstream_init(struct upstream *upstream, struct loop *loop,
                   const struct upstream_config *config, size_t max_in_flight)
 {
         struct curl_slist *headers;
 
-        *upstream = (struct upstream){.config = config, .loop = loop, .timer_ms = LOOP_NEVER};
+        *upstream = (struct upstream){
+                .config = config,
+                .loop = loop,
+                .timer_ms = LOOP_NEVER,
+                .max_in_flight = (long)max_in_flight,
+        };
         list_init(&upstream->transfers);
-        upstream->multi = curl_multi_init();
+        upstream->multi = make_multi(upstream);
         /* "Expect:" with nothing behind it: no 100-continue, which costs a round trip. */
         headers = curl_slist_append(NULL, "Accept: application/json");
         upstream->headers = curl_slist_append(headers, "Expect:");
@@ -136,12 +186,6 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
                 upstream_deinit(upstream);
                 return error_trace(-ENOMEM);
         }
-        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-        curl_multi_setopt(upstream->multi, CURLMOPT_SOCKETDATA, upstream);
-        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERDATA, upstream);
-        curl_multi_setopt(upstream->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
         return 0;
 }
 
@@ -149,7 +193,9 @@ void upstream_set_config(struct upstream *upstream, const struct upstream_config
                          size_t max_in_flight)
 {
         upstream->config = config;
-        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
+        upstream->max_in_flight = (long)max_in_flight;
+        if (upstream->multi)
+                curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, upstream->max_in_flight);
 }
 
 static void transfer_free(struct upstream *upstream, struct transfer *transfer)
@@ -213,6 +259,17 @@ static size_t take_header(char *bytes, size_t size, size_t n, void *data)
         return line.size;
 }
 
+/* A socket that is not to be had is no fault of the issuer. */
+static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+        struct transfer *transfer = data;
+        const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+                transfer->out_of_memory = true;
+        return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 /* libcurl has a connection and is about to send on it. Should that be one that was kept, and break
  * now, libcurl sends once more: on a new one, lest it go through all that were kept. */
 static int begin_send(void *data, char *remote, char *local, int remote_port, int local_port)
@@ -258,6 +315,8 @@ static int set_options(struct upstream *upstream, struct transfer *transfer,
         SET(CURLOPT_WRITEDATA, transfer);
         SET(CURLOPT_HEADERFUNCTION, take_header);
         SET(CURLOPT_HEADERDATA, transfer);
+        SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        SET(CURLOPT_OPENSOCKETDATA, transfer);
         SET(CURLOPT_PREREQFUNCTION, begin_send);
         SET(CURLOPT_PREREQDATA, transfer);
         SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -295,7 +354,9 @@ int upstream_start(struct upstream *upstream, struct flight *flight, const char 
 {
         struct transfer *transfer;
 
-        transfer = calloc(1, sizeof(*transfer));
+        if (!upstream->multi)
+                upstream->multi = make_multi(upstream);
+        transfer = upstream->multi ? calloc(1, sizeof(*transfer)) : NULL;
         if (!transfer) {
                 secret_deinit(form);
                 return error_trace(-ENOMEM);
@@ -329,12 +390,10 @@ void upstream_cancel(struct upstream *upstream, const struct flight *flight)
 
 void upstream_tick(struct upstream *upstream)
 {
-        int n_running;
-
         if (upstream->timer_ms > upstream->loop->now_ms)
                 return;
         upstream->timer_ms = LOOP_NEVER;
-        curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
+        act(upstream, CURL_SOCKET_TIMEOUT, 0);
 }
 
 /* Whether there was a connection, TLS included, that the request could be sent on. */
@@ -348,12 +407,13 @@ static bool was_connected(const struct transfer *transfer)
 
 static enum reason reason_of(CURLcode code, const struct transfer *transfer)
 {
+        if (code == CURLE_OK)
+                return REASON_NONE;
         if (transfer->too_large)
                 return REASON_ANSWER_TOO_LARGE;
         if (transfer->out_of_memory)
                 return REASON_OUT_OF_MEMORY;
         switch (code) {
-        case CURLE_OK: return REASON_NONE;
         case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CACERT_BADFILE:
         case CURLE_SSL_ISSUER_ERROR:
@@ -370,6 +430,41 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
         }
 }
 
+/* Another multi handle takes the place of one in disorder, once nothing is under way on it. If
+ * there is no memory for it, it is made when it is needed. */
+static void replace_multi(struct upstream *upstream)
+{
+        log_warning("libcurl ran out of memory; its connections to issuers are given up");
+        curl_multi_cleanup(upstream->multi);
+        upstream->timer_ms = LOOP_NEVER;
+        upstream->disordered = false;
+        upstream->multi = make_multi(upstream);
+}
+
+/* One that libcurl will not end, or cannot be trusted with. */
+static bool next_lost(struct upstream *upstream, struct upstream_end *ret)
+{
+        list_for_each (link, &upstream->transfers) {
+                struct transfer *transfer = list_entry(link, struct transfer, link);
+
+                if (!upstream->disordered && !transfer->lost)
+                        continue;
+                *ret = (struct upstream_end){
+                        .transfer = transfer,
+                        .flight = transfer->flight,
+                        .client = transfer->client,
+                        .url = transfer->url,
+                        .detail = "no memory to watch its connection with",
+                        .result = {.transport = REASON_OUT_OF_MEMORY},
+                };
+                return true;
+        }
+        upstream->any_lost = false;
+        if (upstream->disordered)
+                replace_multi(upstream);
+        return false;
+}
+
 bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 {
         struct transfer *transfer = NULL;
@@ -379,9 +474,10 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
         int n_left;
 
         do {
-                message = curl_multi_info_read(upstream->multi, &n_left);
+                message = upstream->multi ? curl_multi_info_read(upstream->multi, &n_left) : NULL;
                 if (!message)
-                        return false;
+                        return (upstream->disordered || upstream->any_lost) &&
+                               next_lost(upstream, ret);
         } while (message->msg != CURLMSG_DONE);
 
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);

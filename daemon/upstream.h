@@ -18,7 +18,10 @@
 struct upstream {
         const struct upstream_config *config; /* borrowed */
         struct loop *loop;                    /* borrowed */
-        CURLM *multi;
+        CURLM *multi;                         /* NULL: there was no memory for another */
+        long max_in_flight;
+        bool disordered; /* libcurl has run out of memory: nothing is left to `multi` any more */
+        bool any_lost;   /* some transfer is, perhaps */
         struct curl_slist *headers;
         struct list transfers;
         uint64_t timer_ms; /* when libcurl wants to be called; LOOP_NEVER: not at all */
