@@ -11,7 +11,6 @@
  * to withhold a token that works. The one exception is the caller who says that an API refused it.
  */
 
-
 #include "broker-private.h"
 #include "client.h"
 #include "error.h"

@@ -7,7 +7,6 @@
 
 #include "request.h"
 
-
 #include "error.h"
 #include "form.h"
 #include "parameters.h"
