@@ -35,6 +35,10 @@
 #define FILE_MAX_BYTES     ((size_t)1024 * 1024)
 #define NO_PROXY_MAX_BYTES 4096
 
+/* What libconfig makes of a text takes less. */
+#define PARSING_BYTES  ((size_t)1024 * 1024)
+#define PARSING_FACTOR 32
+
 #define FIELD(member) CONFIG_FIELD(struct config, member)
 
 static const struct config_option cache_options[] = {
@@ -163,6 +167,17 @@ static int reject_syntax(struct config_reader *reader, const config_t *tree)
                                    text ? text : "syntax error");
 }
 
+/* libconfig 1.5 uses what it is given without looking whether it is NULL, so that it is asked for
+ * nothing unless there is plenty. */
+static bool is_memory_ample(size_t size)
+{
+        void *volatile probe = malloc(PARSING_BYTES + size * PARSING_FACTOR);
+        const bool ample = probe;
+
+        free(probe);
+        return ample;
+}
+
 static int read_text(struct config_reader *reader, const char *bytes, size_t size,
                      struct config *config)
 {
@@ -170,6 +185,8 @@ static int read_text(struct config_reader *reader, const char *bytes, size_t siz
         config_t tree;
         int r;
 
+        if (!is_memory_ample(size))
+                return error_trace(-ENOMEM);
         config_init(&tree);
         r = config_text_read(&text, bytes, size, &reader->mistakes);
         if (r || reader->mistakes.n_found > 0)
