@@ -178,6 +178,26 @@ static bool is_memory_ample(size_t size)
         return ample;
 }
 
+/* Nor does it notice a copy that it could not make: a string would be none, which means something
+ * else, and a member would have no name. */
+static bool is_whole(const config_setting_t *setting)
+{
+        const int type = config_setting_type(setting);
+
+        if (type == CONFIG_TYPE_STRING)
+                return config_setting_get_string(setting);
+        if (type != CONFIG_TYPE_GROUP && type != CONFIG_TYPE_LIST && type != CONFIG_TYPE_ARRAY)
+                return true;
+        for (int i = 0; i < config_setting_length(setting); i++) {
+                const config_setting_t *element = config_setting_get_elem(setting, (unsigned int)i);
+
+                if (!element || !is_whole(element) ||
+                    (type == CONFIG_TYPE_GROUP && !config_setting_name(element)))
+                        return false;
+        }
+        return true;
+}
+
 static int read_text(struct config_reader *reader, const char *bytes, size_t size,
                      struct config *config)
 {
@@ -193,6 +213,10 @@ static int read_text(struct config_reader *reader, const char *bytes, size_t siz
                 goto out;
         if (config_read_string(&tree, text.masked.bytes) != CONFIG_TRUE) {
                 r = reject_syntax(reader, &tree);
+                goto out;
+        }
+        if (!is_whole(config_root_setting(&tree))) {
+                r = error_trace(-ENOMEM);
                 goto out;
         }
         if (config_text_attach(&text, config_root_setting(&tree)) != 0) {
