@@ -21,12 +21,24 @@ ENOUGH = 12
 REFUSED = (503, "temporarily_unavailable")
 
 
+def descriptors_of(pid):
+    """Those that it has, once those are gone whose connections have been closed."""
+    seen = []
+
+    def stayed():
+        seen.append({int(name) for name in os.listdir(f"/proc/{pid}/fd")})
+        return len(seen) >= 8 and all(used == seen[-1] for used in seen[-8:])
+
+    eventually(stayed, "descriptors to be at rest", interval=0.01)
+    return seen[-1]
+
+
 @contextlib.contextmanager
 def left(daemon, count):
     """The daemon can open so many descriptors more, and no other."""
     pid = daemon.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    used = descriptors_of(pid)
     free = [number for number in range(len(used) + count + 1) if number not in used]
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count], limits[1]))
     try:
