@@ -288,7 +288,7 @@ static int explain(struct broker_http *http, CURLcode code)
                                                 "The broker on %s closed the connection without "
                                                 "an answer.",
                                                 where);
-                /* fall through */
+                __attribute__((fallthrough));
         case CURLE_PARTIAL_FILE:
                 return broker_error_set(error, BROKER_FAULT_CUT,
                                         "The answer from %s was cut short.", where);

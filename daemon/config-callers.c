@@ -11,12 +11,12 @@
 
 #include "config-callers.h"
 
-#include <openssl/sha.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../lib/error.h"
+#include "../lib/sha256.h"
 #include "config-keys.h"
 #include "config-names.h"
 #include "config-nearest.h"
@@ -160,7 +160,7 @@ static int read_key(struct config_reader *reader, config_setting_t *setting, str
         r = config_keys_read(reader, config_reader_line(setting, "key_file"), entry->key_file,
                              KEY_MIN_BYTES, &key);
         if (!r && key.size > 0) {
-                SHA256((const unsigned char *)key.bytes, key.size, entry->rule.key_sha256);
+                sha256(key.bytes, key.size, entry->rule.key_sha256);
                 entry->rule.has_key = true;
         }
         secret_deinit(&key);

@@ -27,24 +27,25 @@ static bool is_loopback(const char *host)
         return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
-static bool has_part(CURLU *url, CURLUPart part)
+/* What curl says of a part; for want of memory it says neither that it is there nor that it is not.
+ */
+static CURLUcode look_for(CURLU *url, CURLUPart part)
 {
         char *value = NULL;
         CURLUcode r;
 
         r = curl_url_get(url, part, &value, 0);
         curl_free(value);
-        return r == CURLUE_OK;
+        return r;
 }
 
 /* None is fine, too. */
 static bool is_port_good(CURLU *url)
 {
         char *port = NULL;
-        bool good = true;
+        const CURLUcode r = curl_url_get(url, CURLUPART_PORT, &port, 0);
+        const bool good = r == CURLUE_OK ? strspn(port, "0") != strlen(port) : r == CURLUE_NO_PORT;
 
-        if (curl_url_get(url, CURLUPART_PORT, &port, 0) == CURLUE_OK)
-                good = strspn(port, "0") != strlen(port);
         curl_free(port);
         return good;
 }
@@ -64,8 +65,9 @@ static CURLU *take_apart(const char *value, const char *refused, bool *ret_is_ht
 
         url = curl_url();
         if (!url || curl_url_set(url, CURLUPART_URL, value, 0) != CURLUE_OK ||
-            has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD) ||
-            !has_part(url, CURLUPART_HOST) || !is_port_good(url)) {
+            look_for(url, CURLUPART_USER) != CURLUE_NO_USER ||
+            look_for(url, CURLUPART_PASSWORD) != CURLUE_NO_PASSWORD ||
+            look_for(url, CURLUPART_HOST) != CURLUE_OK || !is_port_good(url)) {
                 curl_url_cleanup(url);
                 return NULL;
         }

@@ -35,6 +35,10 @@
 #define FILE_MAX_BYTES     ((size_t)1024 * 1024)
 #define NO_PROXY_MAX_BYTES 4096
 
+/* What libconfig makes of a text takes less. */
+#define PARSING_BYTES  ((size_t)1024 * 1024)
+#define PARSING_FACTOR 32
+
 #define FIELD(member) CONFIG_FIELD(struct config, member)
 
 static const struct config_option cache_options[] = {
@@ -163,6 +167,37 @@ static int reject_syntax(struct config_reader *reader, const config_t *tree)
                                    text ? text : "syntax error");
 }
 
+/* libconfig 1.5 uses what it is given without looking whether it is NULL, so that it is asked for
+ * nothing unless there is plenty. */
+static bool is_memory_ample(size_t size)
+{
+        void *volatile probe = malloc(PARSING_BYTES + size * PARSING_FACTOR);
+        const bool ample = probe;
+
+        free(probe);
+        return ample;
+}
+
+/* Nor does it notice a copy that it could not make: a string would be none, which means something
+ * else, and a member would have no name. */
+static bool is_whole(const config_setting_t *setting)
+{
+        const int type = config_setting_type(setting);
+
+        if (type == CONFIG_TYPE_STRING)
+                return config_setting_get_string(setting);
+        if (type != CONFIG_TYPE_GROUP && type != CONFIG_TYPE_LIST && type != CONFIG_TYPE_ARRAY)
+                return true;
+        for (int i = 0; i < config_setting_length(setting); i++) {
+                const config_setting_t *element = config_setting_get_elem(setting, (unsigned int)i);
+
+                if (!element || !is_whole(element) ||
+                    (type == CONFIG_TYPE_GROUP && !config_setting_name(element)))
+                        return false;
+        }
+        return true;
+}
+
 static int read_text(struct config_reader *reader, const char *bytes, size_t size,
                      struct config *config)
 {
@@ -170,12 +205,18 @@ static int read_text(struct config_reader *reader, const char *bytes, size_t siz
         config_t tree;
         int r;
 
+        if (!is_memory_ample(size))
+                return error_trace(-ENOMEM);
         config_init(&tree);
         r = config_text_read(&text, bytes, size, &reader->mistakes);
         if (r || reader->mistakes.n_found > 0)
                 goto out;
         if (config_read_string(&tree, text.masked.bytes) != CONFIG_TRUE) {
                 r = reject_syntax(reader, &tree);
+                goto out;
+        }
+        if (!is_whole(config_root_setting(&tree))) {
+                r = error_trace(-ENOMEM);
                 goto out;
         }
         if (config_text_attach(&text, config_root_setting(&tree)) != 0) {

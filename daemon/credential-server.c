@@ -327,8 +327,8 @@ static int prepare_request(struct credential_connection *connection,
         return 0;
 }
 
-/* Who connects, and for which entry. 0, -ENOMEM, or REASON_NOT_SYSTEMD, _PEER_GONE, _OTHER_UNIT,
- * _NO_CREDENTIAL. */
+/* Who connects, and for which entry. 0, -ENOMEM, or REASON_OUT_OF_MEMORY, _NOT_SYSTEMD, _PEER_GONE,
+ * _OTHER_UNIT, _NO_CREDENTIAL. */
 static int identify(struct credential_connection *connection)
 {
         struct sockaddr_storage address = {};
@@ -337,6 +337,8 @@ static int identify(struct credential_connection *connection)
         const struct credential_config *entry;
         struct credential_address claim;
 
+        if (peer->starved)
+                return REASON_OUT_OF_MEMORY;
         if (!peer->known)
                 return REASON_PEER_GONE;
         if (peer->uid != ROOT_UID ||

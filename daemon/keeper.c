@@ -187,7 +187,11 @@ static bool reread(struct keeper *keeper, size_t client)
         if (!errors)
                 return false;
         r = read_client(keeper->config, client, keeper->broker, secrets, errors);
-        fclose(errors);
+        if (fclose(errors) != 0 || !said) {
+                wipe(secrets);
+                free(said);
+                return false;
+        }
         if (r > 0)
                 log_kept(keeper->config->settings.clients[client].name, said);
         if (r >= 0 && broker_set_secrets(keeper->broker, client, secrets))

@@ -168,8 +168,11 @@ static void accept_some(struct loop_source *source, uint32_t events)
                 }
                 if (listener->tcp)
                         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                if (server_accept(listeners->server, fd) == SERVER_E_SHARE)
-                        linger(listeners, fd, REASON_UID_CONNECTIONS_FULL);
+                switch (server_accept(listeners->server, fd)) {
+                case SERVER_E_SHARE: linger(listeners, fd, REASON_UID_CONNECTIONS_FULL); break;
+                case SERVER_E_STARVED: linger(listeners, fd, REASON_OUT_OF_MEMORY); break;
+                default: break;
+                }
         }
 }
 

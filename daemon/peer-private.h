@@ -3,7 +3,16 @@
 
 /* What the parts of daemon/peer have in common; for nobody else. */
 
+#include <errno.h>
+#include <stdbool.h>
+
 #include "peer.h"
+
+/* Whether an errno says that memory or descriptors are out, and nothing about the peer. */
+static inline bool peer_is_starved(int error)
+{
+        return error == ENOMEM || error == ENOBUFS || error == EMFILE || error == ENFILE;
+}
 
 /* Learns what ids are shown as that our user namespace does not map. */
 void peer_find_unmapped(struct peer_finder *finder);

@@ -178,8 +178,13 @@ void peer_find_tcp(struct peer_finder *finder, int fd, const struct sockaddr *lo
         socklen_t size = sizeof(storage);
         struct inet_diag_msg answer;
 
-        if (getpeername(fd, remote, &size) < 0 || !send_question(finder, local, remote) ||
-            !read_answer(finder, &answer) || !peer_answer_counts(&answer, local, remote))
+        if (getpeername(fd, remote, &size) < 0)
+                return;
+        if (!send_question(finder, local, remote)) {
+                ret->starved = peer_is_starved(errno);
+                return;
+        }
+        if (!read_answer(finder, &answer) || !peer_answer_counts(&answer, local, remote))
                 return;
         ret->known = true;
         ret->uid = answer.idiag_uid;

@@ -11,9 +11,8 @@
  * noticed. (Processes of one uid can do to one another what they like anyway.)
  */
 
-#include "peer.h"
+#include "peer-private.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,10 +58,19 @@ static bool is_alive(int pidfd)
         return poll(&pollfd, 1, 0) == 0;
 }
 
+/* What could not be found out says nothing of the peer, which is asked about again. */
+static void starve(struct peer *peer, int error)
+{
+        if (!peer_is_starved(error))
+                return;
+        peer->starved = true;
+        peer->unit_asked = false;
+}
+
 void peer_find_unit(struct peer_finder *finder, int fd, struct peer *peer)
 {
         char *unit = NULL;
-        int pidfd;
+        int pidfd, r;
 
         if (peer->unit_asked)
                 return;
@@ -70,12 +78,17 @@ void peer_find_unit(struct peer_finder *finder, int fd, struct peer *peer)
         /* Of pid 0, which is a process that we do not see, it would be our own unit. */
         if (!peer->known || peer->tcp || peer->pid <= 0)
                 return;
+        peer->starved = false;
         pidfd = open_pidfd(finder, fd, peer->pid);
-        if (pidfd < 0)
+        if (pidfd < 0) {
+                starve(peer, errno);
                 return;
+        }
         /* Whether it lives comes last: it vouches for what was read before. */
-        if (finder->unit_of(peer->pid, &unit) >= 0 && belongs_to(peer->pid, peer->uid) &&
-            is_alive(pidfd)) {
+        r = finder->unit_of(peer->pid, &unit);
+        if (r < 0) {
+                starve(peer, -r);
+        } else if (belongs_to(peer->pid, peer->uid) && is_alive(pidfd)) {
                 peer->unit = unit;
                 unit = NULL;
         }

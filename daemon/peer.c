@@ -55,8 +55,10 @@ static bool keep_groups(const struct peer_finder *finder, struct peer *peer, gid
                         const gid_t *others, size_t n_others)
 {
         peer->groups = malloc((n_others + 1) * sizeof(*peer->groups));
-        if (!peer->groups)
+        if (!peer->groups) {
+                peer->starved = true;
                 return false;
+        }
         for (size_t i = 0; i <= n_others; i++) {
                 const gid_t gid = i == 0 ? primary : others[i - 1];
 
@@ -75,13 +77,17 @@ static bool find_groups(const struct peer_finder *finder, int fd, gid_t primary,
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, usual, &size) == 0)
                 return keep_groups(finder, peer, primary, usual, size / sizeof(*usual));
-        if (errno != ERANGE)
+        if (errno != ERANGE) {
+                peer->starved = peer_is_starved(errno);
                 return false;
+        }
 
         /* The kernel has said how many there are, and its copy does not change. */
         all = malloc(size);
-        if (!all)
+        if (!all) {
+                peer->starved = true;
                 return false;
+        }
         found = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &size) == 0 &&
                 keep_groups(finder, peer, primary, all, size / sizeof(*all));
         free(all);
@@ -106,7 +112,7 @@ void peer_find(struct peer_finder *finder, int fd, bool unit, struct peer *ret)
         struct sockaddr_storage storage = {};
         struct sockaddr *local = (struct sockaddr *)&storage;
         socklen_t size = sizeof(storage);
-        bool tcp;
+        bool tcp, starved;
 
         *ret = (struct peer){};
         if (getsockname(fd, local, &size) < 0)
@@ -120,8 +126,10 @@ void peer_find(struct peer_finder *finder, int fd, bool unit, struct peer *ret)
 
         /* A socket that nobody has connected reads as uid -1. */
         if (!ret->known || ret->uid == (uid_t)-1 || ret->uid == finder->unmapped_uid) {
+                starved = ret->starved;
                 peer_deinit(ret);
                 ret->tcp = tcp;
+                ret->starved = starved;
         }
         if (unit)
                 peer_find_unit(finder, fd, ret);

@@ -261,7 +261,7 @@ static void finish(struct reload *reload)
         } else if (r) {
                 log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
                           "the configuration was not taken over; the old one stays");
-                fail(reload, messages);
+                fail(reload, r == -ENOMEM ? "the daemon is out of memory" : messages);
         } else if (take_over(reload, config)) {
                 tell(reload, true, messages);
         } else {

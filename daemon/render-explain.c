@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * An explanation as JSON. There is nothing secret in it, so a library writes it. Times are whole
- * seconds, rounded up where they say how long something will last, so that 0 means "no longer".
+ * An explanation as JSON. Times are whole seconds, rounded up where they say how long something
+ * will last, so that 0 means "no longer".
  */
 
-#include <json-c/json.h>
-#include <string.h>
-
 #include "../lib/error.h"
+#include "json-writer.h"
 #include "render.h"
 
 static int64_t up_to_seconds(uint64_t ms)
@@ -16,35 +14,18 @@ static int64_t up_to_seconds(uint64_t ms)
         return (int64_t)((ms + 999) / 1000);
 }
 
-static void add_text(json_object *object, const char *name, struct text text)
+static void add_seconds(struct json_writer *out, const char *name, uint64_t ms)
 {
-        json_object_object_add(object, name,
-                               json_object_new_string_len(text.bytes, (int)text.size));
+        json_writer_int(out, name, up_to_seconds(ms));
 }
 
-static void add_string(json_object *object, const char *name, const char *string)
+static void add_reason(struct json_writer *out, const char *name, enum reason reason)
 {
-        json_object_object_add(object, name, string ? json_object_new_string(string) : NULL);
+        json_writer_string(out, name, reason ? reason_info(reason)->code : NULL);
 }
 
-static void add_seconds(json_object *object, const char *name, uint64_t ms)
+static void add_outcome(struct json_writer *out, const struct explanation *explanation)
 {
-        json_object_object_add(object, name, json_object_new_int64(up_to_seconds(ms)));
-}
-
-static void add_reason(json_object *object, const char *name, enum reason reason)
-{
-        add_string(object, name, reason ? reason_info(reason)->code : NULL);
-}
-
-static void add_bool(json_object *object, const char *name, bool value)
-{
-        json_object_object_add(object, name, json_object_new_boolean(value));
-}
-
-static json_object *outcome_of(const struct explanation *explanation)
-{
-        json_object *outcome = json_object_new_object();
         unsigned int status = 200;
         const bool from_memory = explanation->cache_status == CACHE_STATUS_HIT ||
                                  explanation->would_serve_old;
@@ -64,131 +45,117 @@ static json_object *outcome_of(const struct explanation *explanation)
                 text = reason_info(explanation->blocked)->description;
                 status = reason_info(explanation->blocked)->status;
         }
-        json_object_object_add(outcome, "status", json_object_new_int((int)status));
-        add_string(outcome, "text", text);
-        add_reason(outcome, "blocked", explanation->blocked);
-        add_seconds(outcome, "blocked_for", explanation->blocked_ms);
-        return outcome;
+        json_writer_begin(out, "outcome", '{');
+        json_writer_int(out, "status", (int64_t)status);
+        json_writer_string(out, "text", text);
+        add_reason(out, "blocked", explanation->blocked);
+        add_seconds(out, "blocked_for", explanation->blocked_ms);
+        json_writer_end(out, '}');
 }
 
-static json_object *entry_of(const struct explanation *explanation)
+static void add_entry(struct json_writer *out, const struct explanation *explanation)
 {
-        json_object *entry = json_object_new_object();
-
-        add_string(entry, "state",
-                   explanation->present ? freshness_name(explanation->freshness) : "absent");
-        if (!explanation->present)
-                return entry;
-        json_object_object_add(entry, "age",
-                               json_object_new_int64((int64_t)(explanation->age_ms / 1000)));
-        json_object_object_add(entry, "expires_in",
-                               json_object_new_int64((int64_t)(explanation->left_ms / 1000)));
-        add_seconds(entry, "refresh_in", explanation->refresh_in_ms);
-        add_bool(entry, "used", explanation->used);
-        add_bool(entry, "rejected", explanation->rejected);
-        return entry;
+        json_writer_begin(out, "entry", '{');
+        json_writer_string(out, "state",
+                           explanation->present ? freshness_name(explanation->freshness)
+                                                : "absent");
+        if (explanation->present) {
+                json_writer_uint(out, "age", explanation->age_ms / 1000);
+                json_writer_uint(out, "expires_in", explanation->left_ms / 1000);
+                add_seconds(out, "refresh_in", explanation->refresh_in_ms);
+                json_writer_bool(out, "used", explanation->used);
+                json_writer_bool(out, "rejected", explanation->rejected);
+        }
+        json_writer_end(out, '}');
 }
 
-static json_object *memory_of(const struct explanation *explanation)
+static void add_memory(struct json_writer *out, const struct explanation *explanation)
 {
-        json_object *memory = json_object_new_object();
-
-        add_reason(memory, "reason", explanation->remembered);
-        add_seconds(memory, "refusal_for", explanation->refusal_left_ms);
-        add_seconds(memory, "failure_for", explanation->failure_left_ms);
-        add_seconds(memory, "no_refresh_for", explanation->refresh_held_ms);
-        add_seconds(memory, "no_fetch_for_rejection_for", explanation->rejection_held_ms);
-        return memory;
+        json_writer_begin(out, "memory", '{');
+        add_reason(out, "reason", explanation->remembered);
+        add_seconds(out, "refusal_for", explanation->refusal_left_ms);
+        add_seconds(out, "failure_for", explanation->failure_left_ms);
+        add_seconds(out, "no_refresh_for", explanation->refresh_held_ms);
+        add_seconds(out, "no_fetch_for_rejection_for", explanation->rejection_held_ms);
+        json_writer_end(out, '}');
 }
 
-static json_object *issuer_of(const struct explanation *explanation)
+static void add_issuer(struct json_writer *out, const struct explanation *explanation)
 {
         static const char *const states[] = {
                 [BREAKER_CLOSED] = "closed",
                 [BREAKER_OPEN] = "open",
                 [BREAKER_HALF_OPEN] = "half-open",
         };
-        json_object *issuer = json_object_new_object();
 
-        add_string(issuer, "token_url", explanation->url);
-        add_string(issuer, "breaker", explanation->held ? "held" : states[explanation->breaker]);
-        add_seconds(issuer, "open_for", explanation->breaker_left_ms);
-        json_object_object_add(issuer, "failures_in_a_row",
-                               json_object_new_int64(explanation->failures));
-        add_reason(issuer, "last_failure", explanation->last_failure);
+        json_writer_begin(out, "issuer", '{');
+        json_writer_string(out, "token_url", explanation->url);
+        json_writer_string(out, "breaker",
+                           explanation->held ? "held" : states[explanation->breaker]);
+        add_seconds(out, "open_for", explanation->breaker_left_ms);
+        json_writer_int(out, "failures_in_a_row", explanation->failures);
+        add_reason(out, "last_failure", explanation->last_failure);
         if (explanation->last_failure) {
-                add_string(issuer, "last_failure_text",
-                           reason_info(explanation->last_failure)->description);
-                add_seconds(issuer, "last_failure_ago", explanation->last_failure_ago_ms);
+                json_writer_string(out, "last_failure_text",
+                                   reason_info(explanation->last_failure)->description);
+                add_seconds(out, "last_failure_ago", explanation->last_failure_ago_ms);
         }
         if (explanation->last_success_known)
-                add_seconds(issuer, "last_success_ago", explanation->last_success_ago_ms);
-        return issuer;
+                add_seconds(out, "last_success_ago", explanation->last_success_ago_ms);
+        json_writer_end(out, '}');
 }
 
-static json_object *client_of(const struct explanation *explanation, bool state)
+static void add_client(struct json_writer *out, const struct explanation *explanation, bool state)
 {
         static const char *const names[] = {"secret_expires", "next_secret_expires"};
-        json_object *client = json_object_new_object();
 
-        add_string(client, "name", explanation->client);
-        if (!state)
-                return client;
-        add_seconds(client, "held_for", explanation->client_held_ms);
-        for (int i = 0; i < 2; i++)
+        json_writer_begin(out, "client", '{');
+        json_writer_string(out, "name", explanation->client);
+        if (state)
+                add_seconds(out, "held_for", explanation->client_held_ms);
+        for (int i = 0; state && i < 2; i++)
                 if (explanation->secret_expires_s[i])
-                        json_object_object_add(
-                                client, names[i],
-                                json_object_new_int64(explanation->secret_expires_s[i]));
-        return client;
+                        json_writer_int(out, names[i], explanation->secret_expires_s[i]);
+        json_writer_end(out, '}');
 }
 
 /* What only those may see who monitor. */
-static void add_state(json_object *object, const struct explanation *explanation)
+static void add_state(struct json_writer *out, const struct explanation *explanation)
 {
-        json_object_object_add(object, "entry", entry_of(explanation));
-        add_bool(object, "in_flight", explanation->in_flight);
-        json_object_object_add(object, "waiters",
-                               json_object_new_int64((int64_t)explanation->waiters));
-        json_object_object_add(object, "memory", memory_of(explanation));
-        json_object_object_add(object, "issuer", issuer_of(explanation));
+        add_entry(out, explanation);
+        json_writer_bool(out, "in_flight", explanation->in_flight);
+        json_writer_uint(out, "waiters", explanation->waiters);
+        add_memory(out, explanation);
+        add_issuer(out, explanation);
 }
 
 int render_explanation(struct response *ret, const struct explanation *explanation, bool state)
 {
-        json_object *object = json_object_new_object(), *subject = json_object_new_object();
-        const char *text;
-        int r = -ENOMEM;
+        const enum subject_kind kind = explanation->grant.subject_kind;
+        struct json_writer out;
+        int r;
 
         *ret = (struct response){
                 .status = 200, .content_type = "application/json", .no_store = true};
-        if (!object || !subject) {
-                json_object_put(subject);
-                goto out;
-        }
+        json_writer_init(&out, &ret->body);
+        json_writer_begin(&out, NULL, '{');
         if (state)
-                json_object_object_add(object, "outcome", outcome_of(explanation));
-        add_bool(object, "permitted", true);
-        add_string(object, "rule", explanation->rule->name);
-        add_string(subject, "kind", subject_kind_name(explanation->grant.subject_kind));
-        if (subject_kind_names(explanation->grant.subject_kind))
-                add_text(subject, "value", explanation->grant.subject);
+                add_outcome(&out, explanation);
+        json_writer_bool(&out, "permitted", true);
+        json_writer_string(&out, "rule", explanation->rule->name);
+        json_writer_begin(&out, "subject", '{');
+        json_writer_string(&out, "kind", subject_kind_name(kind));
+        if (subject_kind_names(kind))
+                json_writer_text(&out, "value", explanation->grant.subject);
         else
-                add_string(subject, "value", NULL);
-        json_object_object_add(object, "subject", subject);
-        add_text(object, "scope", explanation->grant.scope);
-        json_object_object_add(object, "client", client_of(explanation, state));
+                json_writer_null(&out, "value");
+        json_writer_end(&out, '}');
+        json_writer_text(&out, "scope", explanation->grant.scope);
+        add_client(&out, explanation, state);
         if (state)
-                add_state(object, explanation);
-
-        text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-                                                              JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (text)
-                r = secret_append(&ret->body, text, strlen(text));
-        if (r == 0)
-                r = secret_append(&ret->body, "\n", 1);
-out:
-        json_object_put(object);
+                add_state(&out, explanation);
+        json_writer_end(&out, '}');
+        r = json_writer_finish(&out);
         if (r)
                 response_deinit(ret);
         return error_trace(r);

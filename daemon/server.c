@@ -408,14 +408,16 @@ int server_accept(struct server *server, int fd)
         int r;
 
         peer_find(server->finder, fd, server->api->names_units, &peer);
+        if (peer.starved) {
+                peer_deinit(&peer);
+                return SERVER_E_STARVED;
+        }
         r = connection_new(&connection, &server->connections, fd, &peer, server->loop->now_ms);
         peer_deinit(&peer);
         if (r == CONNECTION_E_SHARE)
                 return SERVER_E_SHARE;
-        if (r < 0) {
-                close(fd);
-                return error_trace(r);
-        }
+        if (r < 0)
+                return SERVER_E_STARVED;
         (void)getpeername(fd, (struct sockaddr *)&address, &size);
         server->arriving = connection;
         if (MHD_add_connection(server->mhd, fd, (struct sockaddr *)&address, size) != MHD_YES) {

@@ -47,10 +47,11 @@ bool server_is_full(const struct server *server);
 
 enum {
         SERVER_E_SHARE = 1, /* the peer's uid has all the connections that it may have */
+        SERVER_E_STARVED,   /* memory or descriptors are out, before anything came of it */
 };
 
 /* Finds out who is at the other end of an accepted, non-blocking socket, and takes it over. 0,
- * -ENOMEM or SERVER_E_SHARE; the socket is closed on the former, and the caller's on the latter. */
+ * -ENOMEM or one of these; the socket is closed on the former, and the caller's on the latter. */
 int server_accept(struct server *server, int fd);
 
 /* The broker has replied to this waiter, which is the one in a call of ours. */

@@ -15,7 +15,7 @@
 
 #include "sockets.h"
 
-#include <stdbool.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,7 +70,7 @@ static void end_connection(int fd)
 static void socket_ready(struct loop_source *source, uint32_t events)
 {
         struct watch *watch = list_entry(source, struct watch, source);
-        int flags = 0, n_running;
+        int flags = 0;
 
         if (!watch->wanted) {
                 if (watch->silent)
@@ -84,7 +84,7 @@ static void socket_ready(struct loop_source *source, uint32_t events)
                 flags |= CURL_CSELECT_OUT;
         if (events & (EPOLLERR | EPOLLHUP))
                 flags |= CURL_CSELECT_ERR;
-        curl_multi_socket_action(watch->sockets->multi, source->fd, flags, &n_running);
+        sockets_act(watch->sockets, source->fd, flags);
 }
 
 static int make_room(struct sockets *sockets, size_t n)
@@ -119,20 +119,23 @@ static struct watch *watch_new(struct sockets *sockets, int fd, bool ours)
         return watch;
 }
 
-static void want(struct watch *watch, uint32_t events)
+/* false: it cannot be watched. */
+static bool want(struct watch *watch, uint32_t events)
 {
         struct loop *loop = watch->sockets->loop;
         int r;
 
         watch->wanted = true;
         if (watch->events == events)
-                return;
+                return true;
         r = watch->events ? loop_modify(loop, &watch->source, events)
                           : loop_add(loop, &watch->source, events);
-        if (r < 0)
+        if (r < 0) {
                 log_warning("cannot watch a connection to an issuer: %s", strerror(-r));
-        else
-                watch->events = events;
+                return false;
+        }
+        watch->events = events;
+        return true;
 }
 
 static bool is_http_1(CURL *easy)
@@ -153,8 +156,7 @@ static void let_go(struct watch *watch, CURL *easy)
         watch->silent = is_http_1(easy);
 }
 
-/* Never fails: libcurl would take an error for the end of the whole multi handle. A socket that
- * cannot be watched is one whose transfer runs into its time-out. */
+/* Never fails: libcurl would take an error for the end of the whole multi handle. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
 {
         struct sockets *sockets = data;
@@ -172,24 +174,29 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
                 events |= EPOLLOUT;
         if (!watch)
                 watch = watch_new(sockets, fd, false);
-        if (watch)
-                want(watch, events);
+        if (!watch || !want(watch, events))
+                sockets->lose(sockets->data, easy);
         return 0;
 }
 
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
-        struct sockets *sockets = data;
+        struct socket_user *user = data;
+        struct sockets *sockets = user->sockets;
         const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
         struct watch *stale;
 
-        if (fd < 0)
+        if (fd < 0) {
+                user->starved |= errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+                                 errno == ENOBUFS;
                 return CURL_SOCKET_BAD;
+        }
         /* Of one whose end was not told, and whose number this one has now. */
         stale = find(sockets, fd);
         if (stale)
                 watch_free(stale);
         if (!watch_new(sockets, fd, true)) {
+                user->starved = true;
                 close(fd);
                 return CURL_SOCKET_BAD;
         }
@@ -206,9 +213,10 @@ static int close_socket(void *data, curl_socket_t fd)
         return close(fd);
 }
 
-void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi)
+void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
+                  void (*lose)(void *data, CURL *easy), void *data)
 {
-        *sockets = (struct sockets){.loop = loop, .multi = multi};
+        *sockets = (struct sockets){.loop = loop, .multi = multi, .lose = lose, .data = data};
         curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
 }
@@ -222,16 +230,25 @@ void sockets_deinit(struct sockets *sockets)
         *sockets = (struct sockets){};
 }
 
-CURLcode sockets_serve(struct sockets *sockets, CURL *easy)
+void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags)
+{
+        int n_running;
+
+        if (!sockets->disordered &&
+            curl_multi_socket_action(sockets->multi, fd, flags, &n_running) != CURLM_OK)
+                sockets->disordered = true;
+}
+
+CURLcode sockets_serve(struct socket_user *user, CURL *easy)
 {
         CURLcode code;
 
         code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
         if (code == CURLE_OK)
-                code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, sockets);
+                code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, user);
         if (code == CURLE_OK)
                 code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
         if (code == CURLE_OK)
-                code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, sockets);
+                code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, user->sockets);
         return code;
 }

@@ -8,6 +8,7 @@
  */
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "loop.h"
@@ -19,13 +20,27 @@ struct sockets {
         CURLM *multi;         /* borrowed */
         struct watch **by_fd; /* owned */
         size_t n;             /* places there */
+        bool disordered;      /* libcurl has run out of memory: nothing is left to it any more */
+        void (*lose)(void *data, CURL *easy);
+        void *data;
 };
 
-/* From now on what `multi` wants watched is. */
-void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi);
+/* Whoever has a handle that opens sockets. */
+struct socket_user {
+        struct sockets *sockets; /* borrowed */
+        bool starved;            /* there was no memory or no descriptor for a socket */
+};
+
+/* From now on what `multi` wants watched is. `lose` is told of a handle one of whose sockets cannot
+ * be, for want of memory: nothing will come of it any more. */
+void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
+                  void (*lose)(void *data, CURL *easy), void *data);
 
 /* After the end of `multi`. */
 void sockets_deinit(struct sockets *sockets);
 
+/* Lets libcurl work, unless it is known to be in disorder. As curl_multi_socket_action(). */
+void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags);
+
 /* Makes a handle of `multi` open and close its sockets here. CURLE_OK, or what went wrong. */
-CURLcode sockets_serve(struct sockets *sockets, CURL *easy);
+CURLcode sockets_serve(struct socket_user *user, CURL *easy);

@@ -5,59 +5,23 @@
  * (set_timer), so that it is touched only when one of its transfers has something to do. Transfers
  * end in libcurl's message queue and stay there until upstream_next().
  *
- * A transfer owns its form, its answer and its handle. The form holds the client secret and the
- * answer a token, so both are wiped at release, and an answer that grows over its bound is cut off.
+ * Where memory runs out libcurl 7.88 may leave its table of sockets with a hole in it: a transfer
+ * is forgotten, or a later one on a socket of the same number ends the process. It says so by an
+ * error of the multi handle. That handle is not used any more then: what is under way on it ends,
+ * and another takes its place.
  *
  * To make a handle and to tell it what to do costs as much as to use it, so that a few transfers
  * whose request went well are kept, for requests to the same place by the same client under the
- * same configuration: only the form is another. What libcurl holds of an answer is wiped as it is
- * taken, since under HTTP/2 a handle may keep its buffer until it is used again.
+ * same configuration: only the form is another.
  */
 
 #include "upstream.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "../lib/error.h"
 #include "log.h"
-
-/*
- * CURLOPT_PIPEWAIT stays off: transfers that wait for another's connection have no time-outs, so
- * that an endpoint that accepts and says nothing would be tried by one after the other. Connections
- * that are there are multiplexed all the same.
- */
-
-/* A connection is not used for longer, so that a change in DNS is followed. */
-#define CONNECTION_LIFETIME_MAX_S 300L
-
-/* Most answers fit, and what is allocated and wiped for each is little. For what is sent that is
- * the least that libcurl takes. */
-#define RECEIVE_BUFFER_BYTES 4096L
-#define SEND_BUFFER_BYTES    16384L
-
-/* The longest header field value that can mean anything to us; a longer one is cut, and means
- * nothing. */
-#define FIELD_MAX_BYTES 64
-
-struct transfer {
-        struct list link; /* upstream::transfers or ::kept */
-        CURL *easy;
-        unsigned int generation;      /* upstream::generation, when it was made */
-        const struct client_tls *tls; /* borrowed of that; not looked into after the making */
-        struct flight *flight;        /* NULL while it is kept */
-        char *client;                 /* owned, since a reload may free what they were taken from */
-        char *url;
-        CURLU *parts; /* owned; of the URL */
-        struct secret form;
-        struct secret answer;
-        char retry_after[FIELD_MAX_BYTES]; /* header fields; "": not there */
-        char ratelimit_reset[FIELD_MAX_BYTES];
-        bool too_large;
-        bool out_of_memory;
-        char detail[CURL_ERROR_SIZE];
-};
+#include "transfer.h"
 
 int upstream_global_init(void)
 {
@@ -73,50 +37,69 @@ static int set_timer(CURLM *multi, long timeout_ms, void *data)
         return 0;
 }
 
+/* The socket of a transfer cannot be watched, so that nothing would ever come of it. */
+static void lose(void *data, CURL *easy)
+{
+        struct transfer *transfer = transfer_of(easy);
+        struct upstream *upstream = data;
+
+        if (!transfer) /* libcurl's own, for what it closes */
+                return;
+        transfer->lost = true;
+        upstream->any_lost = true;
+}
+
+/* upstream::multi, or NULL if memory is out. */
+static CURLM *make_multi(struct upstream *upstream)
+{
+        CURLM *multi = curl_multi_init();
+
+        upstream->multi = multi;
+        if (!multi)
+                return NULL;
+        sockets_init(&upstream->sockets, upstream->loop, multi, lose, upstream);
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream);
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, upstream->max_in_flight);
+        return multi;
+}
+
 int upstream_init(struct upstream *upstream, struct loop *loop,
                   const struct upstream_config *config, size_t max_in_flight)
 {
         struct curl_slist *headers;
 
-        *upstream = (struct upstream){.config = config, .loop = loop, .timer_ms = LOOP_NEVER};
+        *upstream = (struct upstream){
+                .config = config,
+                .loop = loop,
+                .timer_ms = LOOP_NEVER,
+                .max_in_flight = (long)max_in_flight,
+        };
         list_init(&upstream->transfers);
         list_init(&upstream->kept);
-        upstream->multi = curl_multi_init();
         /* "Expect:" with nothing behind it: no 100-continue, which costs a round trip. */
         headers = curl_slist_append(NULL, "Accept: application/json");
         upstream->headers = curl_slist_append(headers, "Expect:");
-        if (!upstream->multi || !upstream->headers) {
+        if (!make_multi(upstream) || !upstream->headers) {
                 curl_slist_free_all(upstream->headers ? NULL : headers);
                 upstream_deinit(upstream);
                 return error_trace(-ENOMEM);
         }
-        sockets_init(&upstream->sockets, loop, upstream->multi);
-        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-        curl_multi_setopt(upstream->multi, CURLMOPT_TIMERDATA, upstream);
-        curl_multi_setopt(upstream->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
         return 0;
 }
 
-static void transfer_free(struct upstream *upstream, struct transfer *transfer)
+/* Gives it up wherever it stands. */
+static void end(struct upstream *upstream, struct transfer *transfer)
 {
-        list_unlink(&transfer->link);
-        if (transfer->easy) {
-                curl_multi_remove_handle(upstream->multi, transfer->easy);
-                curl_easy_cleanup(transfer->easy);
-        }
-        curl_url_cleanup(transfer->parts);
-        secret_deinit(&transfer->form);
-        secret_deinit(&transfer->answer);
-        free(transfer->client);
-        free(transfer->url);
-        free(transfer);
+        curl_multi_remove_handle(upstream->multi, transfer->easy);
+        transfer_free(transfer);
 }
 
 static void drop_kept(struct upstream *upstream)
 {
         list_for_each_safe (link, &upstream->kept)
-                transfer_free(upstream, list_entry(link, struct transfer, link));
+                transfer_free(list_entry(link, struct transfer, link));
         upstream->n_kept = 0;
 }
 
@@ -126,8 +109,20 @@ void upstream_set_config(struct upstream *upstream, const struct upstream_config
 {
         upstream->config = config;
         upstream->generation++;
+        upstream->max_in_flight = (long)max_in_flight;
         drop_kept(upstream);
-        curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)max_in_flight);
+        if (upstream->multi)
+                curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, upstream->max_in_flight);
+}
+
+/* The multi handle, once nothing is under way on it. */
+static void free_multi(struct upstream *upstream)
+{
+        drop_kept(upstream);
+        if (upstream->multi)
+                curl_multi_cleanup(upstream->multi);
+        upstream->multi = NULL;
+        sockets_deinit(&upstream->sockets);
 }
 
 void upstream_deinit(struct upstream *upstream)
@@ -135,170 +130,10 @@ void upstream_deinit(struct upstream *upstream)
         if (!upstream->config)
                 return; /* never built */
         list_for_each_safe (link, &upstream->transfers)
-                transfer_free(upstream, list_entry(link, struct transfer, link));
-        drop_kept(upstream);
-        if (upstream->multi)
-                curl_multi_cleanup(upstream->multi);
-        sockets_deinit(&upstream->sockets);
+                end(upstream, list_entry(link, struct transfer, link));
+        free_multi(upstream);
         curl_slist_free_all(upstream->headers);
         *upstream = (struct upstream){};
-}
-
-static size_t take_body(char *bytes, size_t size, size_t n, void *data)
-{
-        struct transfer *transfer = data;
-        const int r = secret_append(&transfer->answer, bytes, size * n);
-
-        secret_wipe(bytes, size * n);
-        transfer->too_large = r == SECRET_E_FULL;
-        transfer->out_of_memory = r < 0;
-        return r ? 0 : size * n;
-}
-
-/* Keeps the value of a field if the line is one of that name. */
-static void keep_field(char value[FIELD_MAX_BYTES], const char *name, struct text line)
-{
-        const size_t name_size = strlen(name);
-
-        if (line.size < name_size || strncasecmp(line.bytes, name, name_size) != 0)
-                return;
-        line.bytes += name_size;
-        line.size -= name_size;
-        if (line.size >= FIELD_MAX_BYTES)
-                line.size = FIELD_MAX_BYTES - 1;
-        memcpy(value, line.bytes, line.size);
-        value[line.size] = '\0';
-}
-
-static size_t take_header(char *bytes, size_t size, size_t n, void *data)
-{
-        const struct text line = {bytes, size * n};
-        struct transfer *transfer = data;
-
-        keep_field(transfer->retry_after, "Retry-After:", line);
-        keep_field(transfer->ratelimit_reset, "X-RateLimit-Reset:", line);
-        return line.size;
-}
-
-/* libcurl has a connection and is about to send on it. Should that be one that was kept, and break
- * now, libcurl sends once more: on a new one, lest it go through all that were kept. */
-static int begin_send(void *data, char *remote, char *local, int remote_port, int local_port)
-{
-        const struct transfer *transfer = data;
-
-        (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
-        return CURL_PREREQFUNC_OK;
-}
-
-/* A plain-text URL is a loopback one, or the configuration would have been refused; nothing on the
- * way to it may be a proxy. */
-static bool is_plain(const char *url)
-{
-        return strncasecmp(url, "http:", 5) == 0;
-}
-
-/* A URL that is taken apart already need not be for each request, which costs a tenth of it. But
- * this libcurl works on a copy, and of an address's zone it makes none. */
-static CURLcode set_url(struct transfer *transfer)
-{
-        char *zone = NULL;
-        bool has_zone;
-
-        transfer->parts = curl_url();
-        if (!transfer->parts ||
-            curl_url_set(transfer->parts, CURLUPART_URL, transfer->url, 0) != CURLUE_OK)
-                return CURLE_OUT_OF_MEMORY;
-        has_zone = curl_url_get(transfer->parts, CURLUPART_ZONEID, &zone, 0) != CURLUE_NO_ZONEID;
-        curl_free(zone);
-        return has_zone ? curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url)
-                        : curl_easy_setopt(transfer->easy, CURLOPT_CURLU, transfer->parts);
-}
-
-static int set_options(struct upstream *upstream, struct transfer *transfer,
-                       const struct client_tls *tls)
-{
-        const struct upstream_config *config = upstream->config;
-        const bool plain = is_plain(transfer->url);
-        CURL *easy = transfer->easy;
-        CURLcode bad = CURLE_OK;
-
-        /* Options fail for want of memory, or since this libcurl lacks what the build asked for. */
-#define SET(option, value)                                                \
-        do {                                                              \
-                const CURLcode c = curl_easy_setopt(easy, option, value); \
-                if (c != CURLE_OK)                                        \
-                        bad = c;                                          \
-        } while (0)
-
-        SET(CURLOPT_PRIVATE, transfer);
-        SET(CURLOPT_ERRORBUFFER, transfer->detail);
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_HTTPHEADER, upstream->headers);
-        SET(CURLOPT_USERAGENT, "egain-tokend/" PROJECT_VERSION);
-        SET(CURLOPT_WRITEFUNCTION, take_body);
-        SET(CURLOPT_WRITEDATA, transfer);
-        SET(CURLOPT_HEADERFUNCTION, take_header);
-        SET(CURLOPT_HEADERDATA, transfer);
-        SET(CURLOPT_PREREQFUNCTION, begin_send);
-        SET(CURLOPT_PREREQDATA, transfer);
-        SET(CURLOPT_FOLLOWLOCATION, 0L);
-        SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
-        SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-        SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-        SET(CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
-        SET(CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
-        SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFETIME_MAX_S);
-        SET(CURLOPT_NOSIGNAL, 1L);
-        SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
-        SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
-        /* A session that is resumed would carry on the certificate that it began with. */
-        SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-        SET(CURLOPT_QUICK_EXIT, 1L);
-        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-        if (plain)
-                SET(CURLOPT_PROXY, "");
-        else if (config->proxy) /* else the environment tells */
-                SET(CURLOPT_PROXY, config->proxy);
-        if (config->no_proxy)
-                SET(CURLOPT_NOPROXY, config->no_proxy);
-        if (tls->cert_file) {
-                SET(CURLOPT_SSLCERT, tls->cert_file);
-                SET(CURLOPT_SSLKEY, tls->key_file);
-        }
-        if (config->ca_file) {
-                SET(CURLOPT_CAINFO, config->ca_file);
-                SET(CURLOPT_CAPATH, NULL);
-                SET(CURLOPT_PROXY_CAINFO, config->ca_file);
-                SET(CURLOPT_PROXY_CAPATH, NULL);
-        }
-#undef SET
-        if (bad == CURLE_OK)
-                bad = set_url(transfer);
-        if (bad == CURLE_OK)
-                bad = sockets_serve(&upstream->sockets, easy);
-        return bad == CURLE_OK ? 0 : error_trace(-ENOMEM);
-}
-
-/* One that is ready to be begun, new or kept; NULL: memory is out. */
-static struct transfer *transfer_new(struct upstream *upstream, const char *client, const char *url,
-                                     const struct client_tls *tls)
-{
-        struct transfer *transfer = calloc(1, sizeof(*transfer));
-
-        if (!transfer)
-                return NULL;
-        list_init(&transfer->link);
-        transfer->generation = upstream->generation;
-        transfer->tls = tls;
-        transfer->client = strdup(client);
-        transfer->url = strdup(url);
-        transfer->easy = curl_easy_init();
-        if (!transfer->easy || !transfer->client || !transfer->url ||
-            set_options(upstream, transfer, tls) < 0) {
-                transfer_free(upstream, transfer);
-                return NULL;
-        }
-        return transfer;
 }
 
 /* `tls` is the client's own, so that it tells the client, too. */
@@ -321,50 +156,46 @@ static struct transfer *take_kept(struct upstream *upstream, const char *url,
 static void keep(struct upstream *upstream, struct transfer *transfer)
 {
         curl_multi_remove_handle(upstream->multi, transfer->easy);
-        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, NULL);
-        secret_deinit(&transfer->form);
-        secret_deinit(&transfer->answer);
-        transfer->flight = NULL;
+        transfer_unload(transfer);
         list_unlink(&transfer->link);
         list_push_front(&upstream->kept, &transfer->link);
         if (upstream->n_kept < UPSTREAM_KEPT_MAX)
                 upstream->n_kept++;
         else
-                transfer_free(upstream, list_entry(upstream->kept.prev, struct transfer, link));
+                transfer_free(list_entry(upstream->kept.prev, struct transfer, link));
 }
 
-/* Gives the form to a transfer that may have been used before. */
-static int begin(struct upstream *upstream, struct transfer *transfer, struct secret *form)
+/* One to be used for this request, new or kept; NULL: memory is out. */
+static struct transfer *take_transfer(struct upstream *upstream, const char *client,
+                                      const char *url, const struct client_tls *tls)
 {
-        CURL *easy = transfer->easy;
+        struct transfer *transfer;
 
-        secret_move(&transfer->form, form);
-        secret_init(&transfer->answer, upstream->config->max_response_bytes);
-        transfer->retry_after[0] = transfer->ratelimit_reset[0] = transfer->detail[0] = '\0';
-        if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
-            curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
-                    CURLE_OK ||
-            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->form.bytes) != CURLE_OK ||
-            curl_multi_add_handle(upstream->multi, easy) != CURLM_OK)
-                return error_trace(-ENOMEM);
-        return 0;
+        if (!upstream->multi && !make_multi(upstream))
+                return NULL;
+        transfer = take_kept(upstream, url, tls);
+        if (!transfer)
+                transfer = transfer_new(&upstream->sockets, upstream->config, upstream->headers,
+                                        client, url, tls);
+        if (transfer)
+                transfer->generation = upstream->generation;
+        return transfer;
 }
 
 int upstream_start(struct upstream *upstream, struct flight *flight, const char *client,
                    const char *url, const struct client_tls *tls, struct secret *form)
 {
-        struct transfer *transfer = take_kept(upstream, url, tls);
+        struct transfer *transfer = take_transfer(upstream, client, url, tls);
 
-        if (!transfer)
-                transfer = transfer_new(upstream, client, url, tls);
         if (!transfer) {
                 secret_deinit(form);
                 return error_trace(-ENOMEM);
         }
         list_push_back(&upstream->transfers, &transfer->link);
         transfer->flight = flight;
-        if (begin(upstream, transfer, form) < 0) {
-                transfer_free(upstream, transfer);
+        if (transfer_load(transfer, form, upstream->config->max_response_bytes) < 0 ||
+            curl_multi_add_handle(upstream->multi, transfer->easy) != CURLM_OK) {
+                end(upstream, transfer);
                 return error_trace(-ENOMEM);
         }
         return 0;
@@ -376,99 +207,84 @@ void upstream_cancel(struct upstream *upstream, const struct flight *flight)
                 struct transfer *transfer = list_entry(link, struct transfer, link);
 
                 if (transfer->flight == flight)
-                        transfer_free(upstream, transfer);
+                        end(upstream, transfer);
         }
 }
 
 void upstream_tick(struct upstream *upstream)
 {
-        int n_running;
-
         if (upstream->timer_ms > upstream->loop->now_ms)
                 return;
         upstream->timer_ms = LOOP_NEVER;
-        curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
+        sockets_act(&upstream->sockets, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* Whether there was a connection, TLS included, that the request could be sent on. */
-static bool was_connected(const struct transfer *transfer)
+/* Another multi handle takes the place of one in disorder, once nothing is under way on it. If
+ * there is no memory for it, it is made when it is needed. */
+static void replace_multi(struct upstream *upstream)
 {
-        curl_off_t ready_us = 0;
-
-        curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
-        return ready_us > 0;
+        log_warning("libcurl ran out of memory; its connections to issuers are given up");
+        free_multi(upstream);
+        upstream->timer_ms = LOOP_NEVER;
+        (void)make_multi(upstream);
 }
 
-static enum reason reason_of(CURLcode code, const struct transfer *transfer)
+/* One that libcurl will not end, or cannot be trusted with. */
+static bool next_lost(struct upstream *upstream, struct upstream_end *ret)
 {
-        if (transfer->too_large)
-                return REASON_ANSWER_TOO_LARGE;
-        if (transfer->out_of_memory)
-                return REASON_OUT_OF_MEMORY;
-        switch (code) {
-        case CURLE_OK: return REASON_NONE;
-        case CURLE_PEER_FAILED_VERIFICATION:
-        case CURLE_SSL_CACERT_BADFILE:
-        case CURLE_SSL_ISSUER_ERROR:
-        case CURLE_SSL_INVALIDCERTSTATUS: return REASON_ISSUER_CERTIFICATE;
-        case CURLE_COULDNT_RESOLVE_HOST:
-        case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_COULDNT_CONNECT:
-        case CURLE_PROXY:
-        case CURLE_SSL_CONNECT_ERROR: return REASON_ISSUER_UNREACHABLE;
-        case CURLE_OPERATION_TIMEDOUT:
-                return was_connected(transfer) ? REASON_ISSUER_TIMEOUT : REASON_ISSUER_UNREACHABLE;
-        case CURLE_OUT_OF_MEMORY: return REASON_OUT_OF_MEMORY;
-        default: return was_connected(transfer) ? REASON_ISSUER_CUT : REASON_ISSUER_UNREACHABLE;
+        list_for_each (link, &upstream->transfers) {
+                struct transfer *transfer = list_entry(link, struct transfer, link);
+
+                if (!upstream->sockets.disordered && !transfer->lost)
+                        continue;
+                *ret = (struct upstream_end){
+                        .transfer = transfer,
+                        .flight = transfer->flight,
+                        .client = transfer->client,
+                        .url = transfer->url,
+                        .detail = "no memory to watch its connection with",
+                        .result = {.transport = REASON_OUT_OF_MEMORY},
+                };
+                return true;
         }
+        upstream->any_lost = false;
+        if (upstream->sockets.disordered)
+                replace_multi(upstream);
+        return false;
 }
 
 bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 {
-        struct transfer *transfer = NULL;
         const struct CURLMsg *message;
-        curl_off_t took_us = 0;
-        long status = 0;
+        struct transfer *transfer;
         int n_left;
 
         do {
-                message = curl_multi_info_read(upstream->multi, &n_left);
+                message = upstream->multi ? curl_multi_info_read(upstream->multi, &n_left) : NULL;
                 if (!message)
-                        return false;
+                        return (upstream->sockets.disordered || upstream->any_lost) &&
+                               next_lost(upstream, ret);
         } while (message->msg != CURLMSG_DONE);
 
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-        curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
-        curl_easy_getinfo(message->easy_handle, CURLINFO_TOTAL_TIME_T, &took_us);
-        if (transfer->detail[0] == '\0' && message->data.result != CURLE_OK)
-                strncpy(transfer->detail, curl_easy_strerror(message->data.result),
-                        sizeof(transfer->detail) - 1);
+        transfer = transfer_of(message->easy_handle);
         *ret = (struct upstream_end){
                 .transfer = transfer,
                 .flight = transfer->flight,
                 .client = transfer->client,
                 .url = transfer->url,
                 .detail = transfer->detail,
-                .took_us = (uint64_t)took_us,
-                .result =
-                        {
-                                .transport = reason_of(message->data.result, transfer),
-                                .status = (unsigned int)status,
-                                .body = {transfer->answer.bytes, transfer->answer.size},
-                                .retry_after = TEXT(transfer->retry_after),
-                                .ratelimit_reset = TEXT(transfer->ratelimit_reset),
-                        },
         };
+        transfer_result(transfer, message->data.result, &ret->result, &ret->took_us);
         return true;
 }
 
-void upstream_release(struct upstream *upstream, struct upstream_end *end)
+void upstream_release(struct upstream *upstream, struct upstream_end *ended)
 {
         /* After a failure nothing is known of the handle's state. */
-        if (end->result.transport == REASON_NONE &&
-            end->transfer->generation == upstream->generation)
-                keep(upstream, end->transfer);
+        if (ended->result.transport == REASON_NONE &&
+            ended->transfer->generation == upstream->generation)
+                keep(upstream, ended->transfer);
         else
-                transfer_free(upstream, end->transfer);
-        end->transfer = NULL;
+                end(upstream, ended->transfer);
+        ended->transfer = NULL;
 }

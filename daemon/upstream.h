@@ -22,8 +22,10 @@
 struct upstream {
         const struct upstream_config *config; /* borrowed */
         struct loop *loop;                    /* borrowed */
-        CURLM *multi;
+        CURLM *multi;                         /* NULL: there was no memory for another */
         struct sockets sockets;
+        bool any_lost; /* some transfer is, perhaps */
+        long max_in_flight;
         struct curl_slist *headers;
         struct list transfers;
         struct list kept; /* ended ones whose handles are used again, last used first */
@@ -70,4 +72,4 @@ void upstream_tick(struct upstream *upstream);
 
 /* The next request that has ended, to be given to upstream_release(); false: none has. */
 bool upstream_next(struct upstream *upstream, struct upstream_end *ret);
-void upstream_release(struct upstream *upstream, struct upstream_end *end);
+void upstream_release(struct upstream *upstream, struct upstream_end *ended);

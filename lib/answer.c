@@ -59,7 +59,7 @@ bool answer_is_scope(struct text scope)
 }
 
 /* The life of a token in seconds; 0 or less: unusable. 0 or -ENOMEM. */
-static int read_lifetime(int64_t *ret, json_object *object, struct text value,
+static int read_lifetime(int64_t *ret, struct json *object, struct text value,
                          const struct settings *settings)
 {
         struct text text;
@@ -83,7 +83,7 @@ static int read_lifetime(int64_t *ret, json_object *object, struct text value,
 }
 
 /* Whether a member that may be absent is what it should be where it is there. */
-static bool is_bearer(json_object *object)
+static bool is_bearer(struct json *object)
 {
         struct text type;
 
@@ -95,12 +95,10 @@ static bool is_bearer(json_object *object)
 }
 
 /* What was granted; empty where the issuer does not say, which some do with null or "". */
-static bool read_scope(json_object *object, struct text *ret)
+static bool read_scope(struct json *object, struct text *ret)
 {
-        json_object *value;
-
         *ret = (struct text){};
-        if (json_object_object_get_ex(object, "scope", &value) && !value)
+        if (json_is_null(object, "scope"))
                 return true;
         switch (json_get_text(object, "scope", ret)) {
         case JSON_MEMBER_ABSENT: return true;
@@ -110,12 +108,11 @@ static bool read_scope(json_object *object, struct text *ret)
 }
 
 /* Whether what was issued is an access token, where the issuer says. */
-static bool is_access_token(json_object *object)
+static bool is_access_token(struct json *object)
 {
-        json_object *value;
         struct text type;
 
-        if (json_object_object_get_ex(object, "issued_token_type", &value) && !value)
+        if (json_is_null(object, "issued_token_type"))
                 return true;
         switch (json_get_text(object, "issued_token_type", &type)) {
         case JSON_MEMBER_ABSENT: return true;
@@ -129,7 +126,7 @@ static bool is_access_token(json_object *object)
 static int read_token(struct token **ret, struct text body, const struct settings *settings,
                       const struct grant *grant, uint64_t sent_at_ms)
 {
-        json_object *object = NULL;
+        struct json *object = NULL;
         struct text value, scope;
         int64_t lifetime_s;
         int r;
@@ -138,7 +135,7 @@ static int read_token(struct token **ret, struct text body, const struct setting
         if (r)
                 return r < 0 ? error_trace(r) : 0;
 
-        if (json_object_object_get_ex(object, "error", NULL) ||
+        if (json_has(object, "error") ||
             json_get_text(object, "access_token", &value) != JSON_MEMBER_PRESENT ||
             value.size > settings->max_token_bytes || !answer_is_token(value) ||
             !is_bearer(object) || !read_scope(object, &scope) ||
@@ -158,7 +155,7 @@ out:
 /* The error code of RFC 6749 §5.2, where the body has one that speaks of us; else REASON_NONE. */
 static int read_error(enum reason *ret, bool *ret_scope, struct text body)
 {
-        json_object *object = NULL;
+        struct json *object = NULL;
         struct text error;
         int r;
 

@@ -11,12 +11,12 @@
  * to withhold a token that works. The one exception is the caller who says that an API refused it.
  */
 
-#include <openssl/sha.h>
 #include <string.h>
 
 #include "broker-private.h"
 #include "client.h"
 #include "error.h"
+#include "sha256.h"
 #include "verdict.h"
 
 /* A token this young satisfies any min_ttl: asking again would bring no longer one. */
@@ -142,11 +142,11 @@ static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t n
 static bool is_rejected_by(const struct token *token, const struct token_request *request)
 {
         const struct text value = token_value(token);
-        uint8_t digest[SHA256_DIGEST_LENGTH];
+        uint8_t digest[SHA256_BYTES];
 
         if (!request->rejects)
                 return false;
-        SHA256((const unsigned char *)value.bytes, value.size, digest);
+        sha256(value.bytes, value.size, digest);
         return memcmp(digest, request->rejected_sha256, sizeof(digest)) == 0;
 }
 

@@ -9,11 +9,11 @@
 #include "broker.h"
 
 #include <assert.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "broker-private.h"
 #include "error.h"
+#include "sha256.h"
 
 /* How long a caller who could have the old token waits for a new one. */
 #define PATIENCE_MS 2000
@@ -24,7 +24,7 @@
 /* What makes the key for digests of subject tokens another than the one it is made of. */
 #define TOKEN_KEY_LABEL "subject tokens"
 
-_Static_assert(SUBJECTTOKEN_KEY_BYTES == SHA256_DIGEST_LENGTH, "a digest is taken for the key");
+_Static_assert(SUBJECTTOKEN_KEY_BYTES == SHA256_BYTES, "a digest is taken for the key");
 
 /* Another key of the same secret. */
 static void make_token_key(uint8_t ret[static SUBJECTTOKEN_KEY_BYTES],
@@ -33,7 +33,7 @@ static void make_token_key(uint8_t ret[static SUBJECTTOKEN_KEY_BYTES],
         uint8_t bytes[sizeof(TOKEN_KEY_LABEL) + SIPHASH_KEY_BYTES] = TOKEN_KEY_LABEL;
 
         memcpy(bytes + sizeof(TOKEN_KEY_LABEL), hash_key, SIPHASH_KEY_BYTES);
-        SHA256(bytes, sizeof(bytes), ret);
+        sha256(bytes, sizeof(bytes), ret);
         secret_wipe(bytes, sizeof(bytes));
 }
 

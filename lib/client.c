@@ -2,31 +2,32 @@
 
 #include "client.h"
 
-#include <openssl/sha.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "sha256.h"
 
 static uint8_t *digest_of(uint8_t *out, const char *string)
 {
         const size_t size = string ? strlen(string) : 0;
 
-        memset(out, 0, SHA256_DIGEST_LENGTH);
+        memset(out, 0, SHA256_BYTES);
         if (string)
-                SHA256((const unsigned char *)string, size, out);
-        return out + SHA256_DIGEST_LENGTH;
+                sha256(string, size, out);
+        return out + SHA256_BYTES;
 }
 
 /* A digest of digests: where one string ends and the next begins is never in doubt. */
 void client_digest(uint8_t ret[static SNAPSHOT_DIGEST_BYTES], const struct client_settings *client,
                    const char *cert_file)
 {
-        uint8_t parts[(2 + _AUDIENCE_N) * SHA256_DIGEST_LENGTH], *out = parts;
+        uint8_t parts[(2 + _AUDIENCE_N) * SHA256_BYTES], *out = parts;
 
         out = digest_of(out, client->client_id);
         for (size_t i = 0; i < _AUDIENCE_N; i++)
                 out = digest_of(out, client->token_url[i]);
         (void)digest_of(out, cert_file);
-        SHA256(parts, sizeof(parts), ret);
+        sha256(parts, sizeof(parts), ret);
 }
 
 const char *client_sent_id(const struct client_settings *client)

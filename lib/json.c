@@ -1,188 +1,392 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Told to be strict, json-c still takes what RFC 8259 does not have: of a name that occurs twice it
- * keeps the last value, of a name with a NUL in it what is before; NaN, Infinity, 00, -.5 and 1.
- * are numbers to it; and it lets control characters and bad UTF-8 through. One pass over the text,
- * once json-c has found it well-formed, settles it: the members of the outermost object must be as
- * many as json-c kept, and the rest is looked for where it can be.
+ * A parser by recursive descent, as deep as JSON_DEPTH_MAX. Every string that it meets is decoded
+ * into one block that was reserved before: no string is longer decoded than in the text, its
+ * quotes counted, with a NUL behind it. Values below the outermost level are only made sure of.
  */
 
 #include "json.h"
 
-#include <json-c/printbuf.h>
-#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "error.h"
 #include "secret.h"
 
-static bool is_digit(char c)
+enum kind {
+        KIND_TEXT,
+        KIND_INTEGER,
+        KIND_FRACTION, /* a number with a fraction or an exponent */
+        KIND_NULL,
+        KIND_OTHER,
+};
+
+struct value {
+        enum kind kind;
+        struct text text;
+        int64_t integer;
+        double fraction;
+};
+
+struct member {
+        struct text name;
+        struct value value;
+};
+
+struct json {
+        struct secret strings;
+        size_t n;
+        size_t n_max;
+        struct member members[];
+};
+
+struct parser {
+        const char *at, *end;
+        struct secret *strings;
+};
+
+static bool parse_value(struct parser *parser, unsigned int levels, struct value *ret);
+
+static bool is_next(const struct parser *parser, char c)
 {
-        return c >= '0' && c <= '9';
+        return parser->at < parser->end && *parser->at == c;
 }
 
-/* Whether what stands here, outside of a string, is of no number and no word that JSON has. An
- * object's text has something before and behind all that this looks at. */
-static bool is_lax(const char *at)
+static bool take(struct parser *parser, char c)
 {
-        if (*at == '0') /* but in an exponent zeros may lead */
-                return is_digit(at[1]) && strchr("-:[, \t\r\n", at[-1]) &&
-                       !(at[-1] == '-' && (at[-2] == 'e' || at[-2] == 'E'));
-        if (*at == '.')
-                return !is_digit(at[-1]) || !is_digit(at[1]);
-        return *at >= 'A' && *at <= 'Z' && *at != 'E';
+        if (!is_next(parser, c))
+                return false;
+        parser->at++;
+        return true;
 }
 
-/* To the end whatever is found, in bytes: so the compiler looks at many at once. */
-static bool has_control(const char *bytes, size_t size)
+static bool take_word(struct parser *parser, const char *word)
 {
-        uint8_t found = 0;
+        const size_t size = strlen(word);
 
-        for (size_t i = 0; i < size; i++)
-                found |= (uint8_t)((uint8_t)bytes[i] < 0x20);
-        return found;
+        if ((size_t)(parser->end - parser->at) < size || memcmp(parser->at, word, size) != 0)
+                return false;
+        parser->at += size;
+        return true;
 }
 
-/* Where the string ends whose first byte is `at`, by its closing quote; NULL: there is something in
- * it that JSON has not, or no end. */
-static const char *end_of_string(const char *at, const char *end)
+static void skip_space(struct parser *parser)
 {
-        static const char nul[] = "\\u0000";
-        const char *quote = NULL, *escape;
+        while (parser->at < parser->end && *parser->at && strchr(" \t\r\n", *parser->at))
+                parser->at++;
+}
 
-        for (;;) {
-                if (!quote || quote < at) /* looked for once, however many escapes there are */
-                        quote = memchr(at, '"', (size_t)(end - at));
-                if (!quote)
-                        return NULL;
-                escape = memchr(at, '\\', (size_t)(quote - at));
-                if (has_control(at, (size_t)((escape ? escape : quote) - at)))
-                        return NULL;
-                if (!escape)
-                        return quote;
-                if ((size_t)(end - escape) >= sizeof(nul) - 1 &&
-                    memcmp(escape, nul, sizeof(nul) - 1) == 0)
-                        return NULL;
-                at = escape + 2; /* a quote that is escaped is stepped over */
+static bool take_digits(struct parser *parser)
+{
+        const char *begin = parser->at;
+
+        while (parser->at < parser->end && *parser->at >= '0' && *parser->at <= '9')
+                parser->at++;
+        return parser->at > begin;
+}
+
+/* There is room, see above. */
+static void put(struct parser *parser, char c)
+{
+        parser->strings->bytes[parser->strings->size++] = c;
+}
+
+static void put_utf8(struct parser *parser, uint32_t c)
+{
+        if (c < 0x80) {
+                put(parser, (char)c);
+                return;
         }
-}
-
-/* Members of the outermost object of what json-c takes for well-formed; SIZE_MAX if it is not. */
-static size_t count_members(struct text text)
-{
-        const char *const end = text.bytes + text.size;
-        size_t depth = 0, commas = 0;
-        bool any = false;
-
-        for (const char *at = text.bytes; at < end; at++) {
-                if (*at == '"') {
-                        at = end_of_string(at + 1, end);
-                        if (!at)
-                                return SIZE_MAX;
-                        any = true;
-                } else if (*at == '{' || *at == '[') {
-                        depth++;
-                } else if (*at == '}' || *at == ']') {
-                        depth--;
-                } else if (*at == ',' && depth == 1) {
-                        commas++;
-                } else if (is_lax(at)) {
-                        return SIZE_MAX;
+        if (c < 0x800) {
+                put(parser, (char)(0xc0 | c >> 6));
+        } else {
+                if (c < 0x10000) {
+                        put(parser, (char)(0xe0 | c >> 12));
+                } else {
+                        put(parser, (char)(0xf0 | c >> 18));
+                        put(parser, (char)(0x80 | (c >> 12 & 0x3f)));
                 }
+                put(parser, (char)(0x80 | (c >> 6 & 0x3f)));
         }
-        return any ? commas + 1 : 0;
+        put(parser, (char)(0x80 | (c & 0x3f)));
 }
 
-static void free_tokener(struct json_tokener *tokener)
+/* The four digits behind "\u". */
+static bool take_hex(struct parser *parser, uint32_t *ret)
 {
-        if (tokener->pb->buf && tokener->pb->size > 0)
-                secret_wipe(tokener->pb->buf, (size_t)tokener->pb->size);
-        json_tokener_free(tokener);
+        static const char digits[] = "0123456789abcdef";
+
+        *ret = 0;
+        for (int i = 0; i < 4; i++) {
+                const char c = parser->at < parser->end ? *parser->at : '\0';
+                const char *digit = c ? strchr(digits, c >= 'A' && c <= 'F' ? c | 0x20 : c) : NULL;
+
+                if (!digit)
+                        return false;
+                *ret = *ret << 4 | (uint32_t)(digit - digits);
+                parser->at++;
+        }
+        return true;
 }
 
-int json_parse_object(json_object **ret, struct text text)
+/* What is behind "\u"; half of a pair of surrogates means nothing, and reads U+FFFD. */
+static bool take_unicode(struct parser *parser)
 {
-        struct json_tokener *tokener;
-        enum json_tokener_error error;
-        json_object *object;
-        bool whole;
+        uint32_t c, low;
 
-        if (text.size == 0 || text.size > INT32_MAX || !text_is_utf8(text))
+        if (!take_hex(parser, &c) || c == 0)
+                return false;
+        if (c >= 0xd800 && c < 0xdc00) {
+                const char *behind = parser->at;
+
+                if (take_word(parser, "\\u") && take_hex(parser, &low) && low >= 0xdc00 &&
+                    low < 0xe000) {
+                        put_utf8(parser, 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00));
+                        return true;
+                }
+                parser->at = behind;
+        }
+        put_utf8(parser, c >= 0xd800 && c < 0xe000 ? 0xfffd : c);
+        return true;
+}
+
+static bool take_escape(struct parser *parser)
+{
+        static const char names[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+        const char *name;
+
+        if (take(parser, 'u'))
+                return take_unicode(parser);
+        if (parser->at == parser->end || !*parser->at)
+                return false;
+        name = strchr(names, *parser->at++);
+        if (!name)
+                return false;
+        put(parser, meanings[name - names]);
+        return true;
+}
+
+static bool parse_string(struct parser *parser, struct text *ret)
+{
+        const char *begin = parser->strings->bytes + parser->strings->size;
+
+        if (!take(parser, '"'))
+                return false;
+        while (!take(parser, '"')) {
+                if (parser->at == parser->end || (unsigned char)*parser->at < 0x20)
+                        return false;
+                if (!take(parser, '\\'))
+                        put(parser, *parser->at++);
+                else if (!take_escape(parser))
+                        return false;
+        }
+        *ret = (struct text){begin,
+                             (size_t)(parser->strings->bytes + parser->strings->size - begin)};
+        put(parser, '\0');
+        return true;
+}
+
+static int64_t integer_of(const char *at, const char *end)
+{
+        const bool negative = *at == '-';
+        int64_t value = 0;
+
+        for (at += negative; at < end; at++)
+                if (__builtin_mul_overflow(value, 10, &value) ||
+                    __builtin_sub_overflow(value, *at - '0', &value))
+                        return negative ? INT64_MIN : INT64_MAX;
+        /* It was counted down, since there is one negative number more. */
+        return negative ? value : value == INT64_MIN ? INT64_MAX : -value;
+}
+
+static bool parse_number(struct parser *parser, struct value *ret)
+{
+        const char *const begin = parser->at;
+
+        ret->kind = KIND_INTEGER;
+        (void)take(parser, '-');
+        if (!take(parser, '0') && !take_digits(parser))
+                return false;
+        if (take(parser, '.')) {
+                ret->kind = KIND_FRACTION;
+                if (!take_digits(parser))
+                        return false;
+        }
+        if (take(parser, 'e') || take(parser, 'E')) {
+                ret->kind = KIND_FRACTION;
+                if (!take(parser, '+'))
+                        (void)take(parser, '-');
+                if (!take_digits(parser))
+                        return false;
+        }
+        if (ret->kind == KIND_INTEGER)
+                ret->integer = integer_of(begin, parser->at);
+        else if (parser->at < parser->end) /* what ends the number ends it for strtod(), too */
+                ret->fraction = strtod(begin, NULL);
+        return true;
+}
+
+static bool parse_array(struct parser *parser, unsigned int levels)
+{
+        struct value ignored;
+
+        skip_space(parser);
+        if (take(parser, ']'))
+                return true;
+        do {
+                if (!parse_value(parser, levels, &ignored))
+                        return false;
+        } while (take(parser, ','));
+        return take(parser, ']');
+}
+
+static const struct member *find(const struct json *json, struct text name)
+{
+        for (size_t i = 0; i < json->n; i++)
+                if (text_equal(json->members[i].name, name))
+                        return &json->members[i];
+        return NULL;
+}
+
+/* What is behind '{'; its members go to `json`, which may be NULL. */
+static bool parse_members(struct parser *parser, unsigned int levels, struct json *json)
+{
+        skip_space(parser);
+        if (take(parser, '}'))
+                return true;
+        do {
+                struct member member = {};
+
+                skip_space(parser);
+                if (!parse_string(parser, &member.name))
+                        return false;
+                skip_space(parser);
+                if (!take(parser, ':') || !parse_value(parser, levels, &member.value))
+                        return false;
+                if (!json)
+                        continue;
+                if (json->n == json->n_max || find(json, member.name))
+                        return false;
+                json->members[json->n++] = member;
+        } while (take(parser, ','));
+        return take(parser, '}');
+}
+
+/* With the space around it. */
+static bool parse_value(struct parser *parser, unsigned int levels, struct value *ret)
+{
+        bool good;
+
+        if (levels == 0)
+                return false;
+        skip_space(parser);
+        ret->kind = KIND_OTHER;
+        if (is_next(parser, '"')) {
+                ret->kind = KIND_TEXT;
+                good = parse_string(parser, &ret->text);
+        } else if (take(parser, '{')) {
+                good = parse_members(parser, levels - 1, NULL);
+        } else if (take(parser, '[')) {
+                good = parse_array(parser, levels - 1);
+        } else if (take_word(parser, "null")) {
+                ret->kind = KIND_NULL;
+                good = true;
+        } else {
+                good = take_word(parser, "true") || take_word(parser, "false") ||
+                       parse_number(parser, ret);
+        }
+        skip_space(parser);
+        return good;
+}
+
+static bool parse(struct parser *parser, struct json *json)
+{
+        skip_space(parser);
+        if (!take(parser, '{') || !parse_members(parser, JSON_DEPTH_MAX - 1, json))
+                return false;
+        skip_space(parser);
+        return parser->at == parser->end;
+}
+
+/* At most so many members; no member is without a colon. */
+static size_t count_colons(struct text text)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < text.size; i++)
+                n += text.bytes[i] == ':';
+        return n < JSON_MEMBERS_MAX ? n : JSON_MEMBERS_MAX;
+}
+
+int json_parse_object(struct json **ret, struct text text)
+{
+        struct parser parser = {.at = text.bytes, .end = text.bytes + text.size};
+        struct json *json;
+        size_t n_max;
+        int r;
+
+        if (text.size == 0 || !text_is_utf8(text))
                 return JSON_E_INVALID;
-        tokener = json_tokener_new_ex(JSON_DEPTH_MAX);
-        if (!tokener)
+        n_max = count_colons(text);
+        json = calloc(1, sizeof(*json) + n_max * sizeof(*json->members));
+        if (!json)
                 return error_trace(-ENOMEM);
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT); /* UTF-8 is looked at before */
-
-        object = json_tokener_parse_ex(tokener, text.bytes, (int)text.size);
-        error = json_tokener_get_error(tokener);
-        whole = json_tokener_get_parse_end(tokener) == text.size;
-        free_tokener(tokener);
-        if (error != json_tokener_success || !whole ||
-            !json_object_is_type(object, json_type_object) ||
-            count_members(text) != (size_t)json_object_object_length(object)) {
-                json_release(object);
-                return JSON_E_INVALID;
+        json->n_max = n_max;
+        secret_init(&json->strings, 0);
+        r = secret_reserve(&json->strings, text.size);
+        parser.strings = &json->strings;
+        if (r == 0 && !parse(&parser, json))
+                r = JSON_E_INVALID;
+        if (r) {
+                json_release(json);
+                return error_trace(r);
         }
-        *ret = object;
+        *ret = json;
         return 0;
 }
 
-static void wipe_strings(json_object *value)
+void json_release(struct json *json)
 {
-        switch (json_object_get_type(value)) {
-        case json_type_string:
-                secret_wipe((char *)json_object_get_string(value),
-                            (size_t)json_object_get_string_len(value));
-                break;
-        case json_type_object: {
-                json_object_object_foreach(value, name, member)
-                {
-                        (void)name;
-                        wipe_strings(member);
-                }
-                break;
-        }
-        case json_type_array:
-                for (size_t i = 0; i < json_object_array_length(value); i++)
-                        wipe_strings(json_object_array_get_idx(value, i));
-                break;
-        default: break;
-        }
-}
-
-void json_release(json_object *object)
-{
-        if (!object)
+        if (!json)
                 return;
-        wipe_strings(object);
-        json_object_put(object);
+        secret_deinit(&json->strings);
+        free(json);
 }
 
-enum json_member json_get_text(json_object *object, const char *name, struct text *ret)
+bool json_has(const struct json *json, const char *name)
 {
-        json_object *value;
+        return find(json, TEXT(name));
+}
 
-        if (!json_object_object_get_ex(object, name, &value))
+bool json_is_null(const struct json *json, const char *name)
+{
+        const struct member *member = find(json, TEXT(name));
+
+        return member && member->value.kind == KIND_NULL;
+}
+
+enum json_member json_get_text(const struct json *json, const char *name, struct text *ret)
+{
+        const struct member *member = find(json, TEXT(name));
+
+        if (!member)
                 return JSON_MEMBER_ABSENT;
-        if (!json_object_is_type(value, json_type_string))
+        if (member->value.kind != KIND_TEXT)
                 return JSON_MEMBER_INVALID;
-        *ret = (struct text){json_object_get_string(value),
-                             (size_t)json_object_get_string_len(value)};
-        if (strlen(ret->bytes) != ret->size)
-                return JSON_MEMBER_INVALID;
+        *ret = member->value.text;
         return JSON_MEMBER_PRESENT;
 }
 
-enum json_member json_get_integer(json_object *object, const char *name, int64_t *ret)
+enum json_member json_get_integer(const struct json *json, const char *name, int64_t *ret)
 {
-        json_object *value;
+        const struct member *member = find(json, TEXT(name));
 
-        if (!json_object_object_get_ex(object, name, &value))
+        if (!member)
                 return JSON_MEMBER_ABSENT;
-        if (!json_object_is_type(value, json_type_int))
+        if (member->value.kind != KIND_INTEGER)
                 return JSON_MEMBER_INVALID;
-        *ret = json_object_get_int64(value);
+        *ret = member->value.integer;
         return JSON_MEMBER_PRESENT;
 }
 
@@ -199,17 +403,12 @@ static int64_t round_down(double number)
         return (double)whole > number ? whole - 1 : whole;
 }
 
-enum json_member json_get_number(json_object *object, const char *name, int64_t *ret)
+enum json_member json_get_number(const struct json *json, const char *name, int64_t *ret)
 {
-        json_object *value;
-        double number;
+        const struct member *member = find(json, TEXT(name));
 
-        if (!json_object_object_get_ex(object, name, &value) ||
-            !json_object_is_type(value, json_type_double))
-                return json_get_integer(object, name, ret);
-        number = json_object_get_double(value);
-        if (number != number)
-                return JSON_MEMBER_INVALID;
-        *ret = round_down(number);
+        if (!member || member->value.kind != KIND_FRACTION)
+                return json_get_integer(json, name, ret);
+        *ret = round_down(member->value.fraction);
         return JSON_MEMBER_PRESENT;
 }

@@ -63,7 +63,7 @@ out:
 }
 
 /* *ret goes to json_release(), whatever the outcome. 0, -ENOMEM or JWT_E_MALFORMED. */
-static int read_claims(struct text token, json_object **ret)
+static int read_claims(struct text token, struct json **ret)
 {
         struct secret payload = SECRET_INIT(0);
         struct text part;
@@ -84,7 +84,7 @@ static int read_claims(struct text token, json_object **ret)
 
 int jwt_lifetime_s(struct text token, int64_t *ret)
 {
-        json_object *claims;
+        struct json *claims;
         int64_t exp, iat;
         int r;
 
@@ -101,7 +101,7 @@ int jwt_lifetime_s(struct text token, int64_t *ret)
 
 int jwt_expiry_s(struct text token, int64_t *ret)
 {
-        json_object *claims;
+        struct json *claims;
         int r;
 
         r = read_claims(token, &claims);

@@ -99,13 +99,19 @@ static bool is_trusted(const struct policy *policy, const struct peer *peer)
         return peer->uid == policy->own_uid || (peer->uid == ROOT_UID && !peer->tcp);
 }
 
+/* Of whom the kernel did not tell, or could not. */
+static int unknown(const struct peer *peer)
+{
+        return peer->starved ? REASON_OUT_OF_MEMORY : REASON_PEER_GONE;
+}
+
 int policy_select(const struct policy *policy, const struct peer *peer,
                   const struct request_keys *keys, const struct rule **ret)
 {
         int r = REASON_NOT_PERMITTED;
 
         if (!peer->known)
-                return REASON_PEER_GONE;
+                return unknown(peer);
         if (peer->entitled_by) {
                 *ret = peer->entitled_by;
                 return 0;
@@ -117,8 +123,11 @@ int policy_select(const struct policy *policy, const struct peer *peer,
         for (size_t i = 0; i < policy->n_rules; i++) {
                 const struct rule *rule = &policy->rules[i];
 
-                if (!policy_user_holds(rule, peer) || !policy_group_holds(rule, peer) ||
-                    !policy_unit_holds(rule, peer))
+                if (!policy_user_holds(rule, peer) || !policy_group_holds(rule, peer))
+                        continue;
+                if (rule->unit && peer->starved)
+                        return REASON_OUT_OF_MEMORY;
+                if (!policy_unit_holds(rule, peer))
                         continue;
                 if (policy_key_holds(rule, keys)) {
                         *ret = rule;
@@ -182,7 +191,7 @@ int policy_check_right(const struct policy *policy, const struct peer *peer,
                 ret = &unwanted;
         *ret = NULL;
         if (!peer->known)
-                return REASON_PEER_GONE;
+                return unknown(peer);
         if (!peer->tcp && is_trusted(policy, peer)) {
                 *ret = &built_in;
                 return 0;

@@ -25,8 +25,11 @@
 struct rule;
 
 struct peer {
-        bool known; /* false: the kernel could not tell; then only `tcp` is set beside it */
-        bool tcp;   /* of such a peer nothing but the uid can be known */
+        bool known;   /* false: the kernel could not tell; then only `tcp` is set beside it */
+        bool tcp;     /* of such a peer nothing but the uid can be known */
+        bool starved; /* something of it was not found out for want of memory or descriptors: not
+                       * who it is, if it is not known, else its unit, which may be asked for again
+                       */
         uid_t uid;
         pid_t pid;     /* 0: not known */
         gid_t *groups; /* owned; the primary one among them; NULL: none are known */
@@ -92,8 +95,9 @@ bool policy_has_keys(const struct policy *policy);
 /*
  * The rule that decides about this peer: the one it is entitled by, if that is set; `keys` (NULL:
  * none) are what it sent as client_secret. 0, or REASON_PEER_GONE, REASON_NOT_PERMITTED (no rule),
- * REASON_BAD_KEY (only its key keeps a rule from being selected, and no other is). *ret is set on 0
- * only, borrowed from the policy or static.
+ * REASON_BAD_KEY (only its key keeps a rule from being selected, and no other is), or
+ * REASON_OUT_OF_MEMORY (who it is, or a unit that matters, could not be found out for want of it:
+ * the rules behind may not be for it). *ret is set on 0 only, borrowed from the policy or static.
  */
 int policy_select(const struct policy *policy, const struct peer *peer,
                   const struct request_keys *keys, const struct rule **ret);

@@ -214,7 +214,7 @@
         X(SHUTTING_DOWN, "shutting_down", 503, "temporarily_unavailable", 1,                       \
           "The daemon is shutting down; try again later.")                                         \
         X(OUT_OF_MEMORY, "out_of_memory", 503, "temporarily_unavailable", 1,                       \
-          "The daemon is out of memory; try again later.")
+          "The daemon is out of memory or of file descriptors; try again later.")
 
 enum reason {
         REASON_NONE = 0, /* success */

@@ -7,11 +7,10 @@
 
 #include "request.h"
 
-#include <openssl/sha.h>
-
 #include "error.h"
 #include "form.h"
 #include "parameters.h"
+#include "sha256.h"
 
 #define MIN_TTL_MAX_DIGITS 9
 #define LIMIT_MAX_DIGITS   6
@@ -76,7 +75,7 @@ void request_add_key(struct request_keys *keys, struct text secret)
 {
         if (secret.size == 0 || keys->n == REQUEST_KEYS_MAX)
                 return;
-        SHA256((const unsigned char *)secret.bytes, secret.size, keys->sha256[keys->n++]);
+        sha256(secret.bytes, secret.size, keys->sha256[keys->n++]);
 }
 
 int request_check_query(char *query, size_t size)

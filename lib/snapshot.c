@@ -12,13 +12,13 @@
 #include "snapshot.h"
 
 #include <assert.h>
-#include <openssl/sha.h>
 
 #include "answer.h"
 #include "breaker.h"
 #include "cache.h"
 #include "memory.h"
 #include "retryafter.h"
+#include "sha256.h"
 
 #define MAGIC       "eGTokend"
 #define MAGIC_BYTES 8
@@ -37,7 +37,7 @@
 /* Stands for any subject. */
 #define KIND_ANY 0xff
 
-_Static_assert(SNAPSHOT_DIGEST_BYTES == SHA256_DIGEST_LENGTH, "the checksum is a digest, too");
+_Static_assert(SNAPSHOT_DIGEST_BYTES == SHA256_BYTES, "the checksum is a digest, too");
 
 static const enum reason refusal_reasons[] = {
         REASON_NONE,
@@ -200,7 +200,7 @@ size_t snapshot_end(struct snapshot_writer *writer)
                 put_u64(writer, whole);
                 writer->size = COUNTS_AT;
                 put_counts(writer);
-                SHA256(writer->bytes, size, writer->bytes + size);
+                sha256(writer->bytes, size, writer->bytes + size);
         }
         writer->size = whole;
         return whole;
@@ -316,7 +316,7 @@ int snapshot_open(struct snapshot *ret, const void *bytes, size_t size,
         if (r)
                 return r;
         snapshot.size = size - SNAPSHOT_DIGEST_BYTES;
-        SHA256(snapshot.bytes, snapshot.size, digest);
+        sha256(snapshot.bytes, snapshot.size, digest);
         if (memcmp(digest, snapshot.bytes + snapshot.size, sizeof(digest)) != 0)
                 return SNAPSHOT_E_CHECKSUM;
         if (!read_head(&snapshot.head, &snapshot, &flags) || flags > 1 ||

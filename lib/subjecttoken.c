@@ -4,11 +4,11 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/sha.h>
 
 #include "error.h"
 #include "jwt.h"
 #include "reason.h"
+#include "sha256.h"
 
 /* In milliseconds, and less any time of day, it is no overflow. */
 #define EXPIRY_MAX_S (INT64_MAX / 2000)
@@ -92,9 +92,9 @@ int subjecttoken_digest(uint8_t ret[static SUBJECTTOKEN_DIGEST_BYTES],
                         const uint8_t key[static SUBJECTTOKEN_KEY_BYTES],
                         const struct subjecttoken *token)
 {
-        uint8_t typed[1 + SHA256_DIGEST_LENGTH] = {(uint8_t)token->type};
+        uint8_t typed[1 + SHA256_BYTES] = {(uint8_t)token->type};
 
-        SHA256((const unsigned char *)token->value.bytes, token->value.size, typed + 1);
+        sha256(token->value.bytes, token->value.size, typed + 1);
         if (!HMAC(EVP_sha256(), key, SUBJECTTOKEN_KEY_BYTES, typed, sizeof(typed), ret, NULL))
                 return error_trace(-ENOMEM);
         return 0;

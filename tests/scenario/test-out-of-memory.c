@@ -9,7 +9,6 @@
 #include "rules.h"
 
 #include <errno.h>
-#include <json-c/json_tokener.h>
 #include <limits.h>
 #include <openssl/evp.h>
 #include <setjmp.h>
@@ -23,11 +22,9 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_reallocarray(void *block, size_t n, size_t size);
-struct json_tokener *__real_json_tokener_new_ex(int depth);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *block, size_t n, size_t size);
-struct json_tokener *__wrap_json_tokener_new_ex(int depth);
 unsigned char *__real_HMAC(const EVP_MD *md, const void *key, int key_size,
                            const unsigned char *bytes, size_t size, unsigned char *ret,
                            unsigned int *ret_size);
@@ -68,11 +65,6 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_reallocarray(void *block, size_t n, size_t size)
 {
         return allocation_fails() ? NULL : __real_reallocarray(block, n, size);
-}
-
-struct json_tokener *__wrap_json_tokener_new_ex(int depth)
-{
-        return allocation_fails() ? NULL : __real_json_tokener_new_ex(depth);
 }
 
 unsigned char *__wrap_HMAC(const EVP_MD *md, const void *key, int key_size,

@@ -51,7 +51,9 @@ class TestGood:
         assert entry[0] == "HTTP/2.0" and entry[3] == "200"
 
     def test_many_requests_at_once_on_one_connection(self, daemon, issuer, nginx, subject):
-        before = len(nginx.log("good"))
+        first = f"first-{subject}"
+        expect.miss(daemon.ask(first, client_id="good"), first, client=CLIENTS["good"])
+        before = len(eventually(lambda: nginx.log("good"), "nginx's log"))
         issuer.behave(hold=True)
         with Fleet(daemon.unix, 20) as fleet:
             fleet.send(lambda index: ask_bytes(f"{subject}-{index}", client_id="good"))

@@ -5,7 +5,7 @@
 #include "audit-helpers.h"
 
 #include <fcntl.h>
-#include <json.h>
+#include <json-c/json.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,6 +65,55 @@ static int set_up(void **state)
                 return -1;
         finder.unit_of = unit_of;
         return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+}
+
+static void a_unit_that_cannot_be_found_out_for_want_is_asked_for_again(void **state)
+{
+        static const int errors[] = {-ENOMEM, -EMFILE, -ENFILE, -ENOBUFS};
+
+        (void)state;
+        peer_find(&finder, pair[0], false, &peer);
+        for (size_t i = 0; i < N_OF(errors); i++) {
+                unit_error = errors[i];
+                peer_find_unit(&finder, pair[0], &peer);
+                assert_true(peer.known && peer.starved && !peer.unit_asked);
+                assert_null(peer.unit);
+        }
+        unit_error = 0;
+        peer_find_unit(&finder, pair[0], &peer);
+        assert_true(!peer.starved && peer.unit_asked);
+        assert_string_equal(peer.unit, "crm-sync.service");
+}
+
+/* A process in no unit is that for good. */
+static void a_unit_that_there_is_not_is_asked_for_once(void **state)
+{
+        (void)state;
+        unit_error = -ENODATA;
+        peer_find(&finder, pair[0], true, &peer);
+        assert_true(peer.known && !peer.starved && peer.unit_asked);
+        peer_find_unit(&finder, pair[0], &peer);
+        assert_int_equal(n_asked, 1);
+}
+
+static void a_pidfd_that_is_not_to_be_had_is_no_word_on_the_unit(void **state)
+{
+        struct rlimit before, none;
+        const int lowest = dup(0); /* which is the first that is free */
+
+        (void)state;
+        close(lowest);
+        peer_find(&finder, pair[0], false, &peer);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){(rlim_t)lowest, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        peer_find_unit(&finder, pair[0], &peer);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_true(peer.known && peer.starved && !peer.unit_asked);
+        assert_int_equal(n_asked, 0);
+        peer_find_unit(&finder, pair[0], &peer);
+        assert_false(peer.starved);
+        assert_string_equal(peer.unit, "crm-sync.service");
 }
 
 static int tear_down(void **state)
@@ -411,6 +461,9 @@ static void who_cannot_have_a_unit_is_not_asked_for_it(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                TEST(a_unit_that_cannot_be_found_out_for_want_is_asked_for_again),
+                TEST(a_unit_that_there_is_not_is_asked_for_once),
+                TEST(a_pidfd_that_is_not_to_be_had_is_no_word_on_the_unit),
                 TEST(whoever_connected_is_known),
                 TEST(what_is_no_connection_has_no_peer),
                 TEST(all_groups_are_there_the_primary_one_too),

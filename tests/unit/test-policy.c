@@ -95,6 +95,33 @@ static void without_rules_root_and_our_own_user_are_served_and_nobody_else(void 
 }
 
 /* A peer nobody could name has uid 0 in its structure, and must not be taken for root. */
+/* Whoever is in the unit of the first rule must not get what the second one gives to others. */
+static void a_unit_that_could_not_be_found_out_stops_at_the_first_rule_it_matters_to(void **state)
+{
+        struct rule rules[] = {for_user(33), for_user(1000), for_user(1000)};
+        const struct policy policy = {.rules = rules, .n_rules = N_OF(rules), .own_uid = 990};
+        struct peer peer = {.known = true, .starved = true, .uid = 1000};
+        const struct rule *rule = NULL;
+
+        (void)state;
+        rules[0].unit = (char *)"of-another.service";
+        rules[1].unit = (char *)"a.service";
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), REASON_OUT_OF_MEMORY);
+        assert_null(rule);
+        assert_int_equal(policy_check_right(&policy, &peer, NULL, RIGHT_MONITOR, NULL),
+                         REASON_OUT_OF_MEMORY);
+        peer.starved = false;
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), 0);
+        assert_ptr_equal(rule, &rules[2]);
+        peer = (struct peer){.starved = true};
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), REASON_OUT_OF_MEMORY);
+        /* No rule that is asked about names a unit. */
+        rules[1].unit = NULL;
+        peer = (struct peer){.known = true, .starved = true, .uid = 1000};
+        assert_int_equal(policy_select(&policy, &peer, NULL, &rule), 0);
+        assert_ptr_equal(rule, &rules[1]);
+}
+
 static void an_unknown_peer_is_nobody_whatever_the_rules_are(void **state)
 {
         struct rule rules[] = {for_user(0), {.unit = (char *)"*"}, {}};
@@ -631,6 +658,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(without_rules_root_and_our_own_user_are_served_and_nobody_else),
+                cmocka_unit_test(
+                        a_unit_that_could_not_be_found_out_stops_at_the_first_rule_it_matters_to),
                 cmocka_unit_test(an_unknown_peer_is_nobody_whatever_the_rules_are),
                 cmocka_unit_test(a_user_is_a_uid),
                 cmocka_unit_test(a_group_may_be_any_of_the_peers),
