@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "registers.h"
 
 /* epoll_wait() counts by a clock that stands still in suspend, and deadlines do not: after a
  * suspend they are late by this at most. */
@@ -83,6 +84,8 @@ int loop_turn(struct loop *loop, uint64_t until_ms)
         else
                 timeout_ms = (int)(until_ms - loop->now_ms);
 
+        if (timeout_ms != 0)
+                registers_clear();
         n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, timeout_ms);
         if (n < 0 && errno != EINTR)
                 return error_trace(-errno);
