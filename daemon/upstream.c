@@ -17,6 +17,7 @@
 
 #include "../lib/error.h"
 #include "log.h"
+#include "wipe-http2.h"
 
 /*
  * CURLOPT_PIPEWAIT stays off: transfers that wait for another's connection have no time-outs, so
@@ -164,6 +165,8 @@ static void transfer_free(struct upstream *upstream, struct transfer *transfer)
         free(transfer->client);
         free(transfer->url);
         free(transfer);
+        if (list_empty(&upstream->transfers))
+                wipe_http2_idle();
 }
 
 void upstream_deinit(struct upstream *upstream)

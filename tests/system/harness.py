@@ -330,7 +330,7 @@ class Daemon(Program):
     It listens on a Unix socket and on both loopback addresses. `settings` are merged into the
     configuration by section: Daemon(issuer, limits={"max_flights": 3}, request_timeout="1s").
     `urls` gives a client other token URLs: {name: {"user_token_url": …}}. With a `user` (an entry of
-    the passwd database) it runs as him, and its files are his; needs root.
+    the passwd database) it runs as him, and its files are his; needs root. `program` is another build.
     """
 
     def __init__(
@@ -341,6 +341,7 @@ class Daemon(Program):
         env=None,
         prefix=(),
         user=None,
+        program=TOKEND,
         **settings,
     ):
         super().__init__()
@@ -354,6 +355,7 @@ class Daemon(Program):
         self._env = environment(**(env or {}))
         self._prefix = [*prefix, *(become(user) if user else ())]
         self._user = user
+        self._program = program
         self.settings = {
             "listen": [{"unix": self.unix, "mode": "0666"}, {"tcp": f"localhost:{self.port}"}],
             "clients": [
@@ -423,7 +425,7 @@ class Daemon(Program):
         """Writes the configuration and starts the program, without waiting for it."""
         self.write_configuration()
         self.spawn(
-            [*self._prefix, TOKEND, "--config", self.path], env=self._env, cwd=self.directory
+            [*self._prefix, self._program, "--config", self.path], env=self._env, cwd=self.directory
         )
         return self
 
