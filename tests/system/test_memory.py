@@ -15,13 +15,12 @@ import contextlib
 import hashlib
 import json
 import os
-import subprocess
 import time
 
 import pytest
 
 import expect
-from harness import BUILD, PORTAL, ROOT, Client, Daemon, question
+from harness import PORTAL, Client, Daemon, question
 from memory import Core, forms, mappings
 from test_grants import exchange, exchanged, subject_token
 from test_warm_restart import NAME, Managed, Manager, restart
@@ -47,21 +46,6 @@ WAYS = ("portal", "http1", "good")
 
 
 @pytest.fixture(scope="module")
-def program():
-    """The daemon as it is built for operators."""
-    linked = subprocess.run(["ldd", BUILD / "daemon/egain-tokend"], capture_output=True, text=True)
-    if "libasan" not in linked.stdout:
-        return BUILD / "daemon/egain-tokend"
-    plain = ROOT / "build-release"
-    if not (plain / "build.ninja").exists():
-        options = ["--buildtype=release", "-Dtests=disabled", "-Dwerror=true"]
-        subprocess.run(["meson", "setup", plain, ROOT, *options], check=True, capture_output=True)
-    target = "daemon/egain-tokend"
-    subprocess.run(["ninja", "-C", plain, target], check=True, capture_output=True)
-    return plain / target
-
-
-@pytest.fixture(scope="module")
 def nginx(issuer_process):
     nginx = Nginx(issuer_process)
     yield nginx
@@ -73,7 +57,7 @@ def secret_of(way):
 
 
 @pytest.fixture
-def served(issuer, nginx, program):
+def served(issuer, nginx, plain_program):
     """A daemon whose client applications go different ways to one issuer."""
     issuer.accept(PORTAL, PORTAL.secret)
     clients, urls = [PORTAL], {}
@@ -87,7 +71,7 @@ def served(issuer, nginx, program):
         }
         clients.append(client)
     upstream = {"ca_file": nginx.directory / "ca.pem"}
-    with Daemon(issuer, clients, urls, program=program, upstream=upstream) as daemon:
+    with Daemon(issuer, clients, urls, program=plain_program, upstream=upstream) as daemon:
         daemon.forbidden |= {ERROR, REFRESH, IDENTITY, KEY, ROTATED}
         yield daemon
 
@@ -343,11 +327,11 @@ class TestWithoutAConnection:
 
 
 class TestRestart:
-    def test_the_snapshot_is_not_kept(self, issuer, program):
+    def test_the_snapshot_is_not_kept(self, issuer, plain_program):
         """It is given back when it was read, and no other mapping has what is in it."""
         with contextlib.ExitStack() as stack:
             daemon = stack.enter_context(
-                contextlib.closing(Managed(issuer, program=program, drain_timeout="20s"))
+                contextlib.closing(Managed(issuer, program=plain_program, drain_timeout="20s"))
             )
             manager = stack.enter_context(
                 contextlib.closing(Manager(daemon.directory / "notify"))

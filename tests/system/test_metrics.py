@@ -134,6 +134,7 @@ FAMILIES = {
     "egain_tokend_connections_accepted_total": set(),
     "egain_tokend_connections_refused_total": {"cause"},
     "egain_tokend_build_info": {"version"},
+    "egain_tokend_memory_locked": set(),
     "process_cpu_seconds_total": set(),
     "process_resident_memory_bytes": set(),
     "process_virtual_memory_bytes": set(),
