@@ -12,7 +12,9 @@ import subprocess
 
 import pytest
 
-pytest.register_assert_rewrite("expect")
+pytest_plugins = ["leaks"]
+
+pytest.register_assert_rewrite("expect", "leaks")
 
 from harness import BUILD, ROOT, Daemon, Issuer  # noqa: E402
 from people import population  # noqa: E402

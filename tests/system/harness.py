@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import leaks
 from wire import TIMEOUT, Connection, eventually, form, form_request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,14 +65,14 @@ class Client:
 PORTAL = Client(
     "portal",
     "7121f585-e403-4531-9a38-1826ebc7e7d8",
-    "portal~secret/4711+x",
+    "portal~s3cret/4711+x",
     "TMPRODB88619984",
     READ,
 )
 # A client_id that form-encoding changes, and no default scope.
-CRM = Client("crm", "crm/app=2+x", "crm-secret-0815", "TMPRODB00000002")
+CRM = Client("crm", "crm/app=2+x", "crm-s3cret-0815", "TMPRODB00000002")
 # No token URL for customers.
-STAFF = Client("staff", "staff-only", "staff-secret-1234", "TMPRODB00000003", READ, ("user",))
+STAFF = Client("staff", "staff-only", "staff-s3cret-1234", "TMPRODB00000003", READ, ("user",))
 CLIENTS = (PORTAL, CRM, STAFF)
 # For anonymous customers, with the placeholders that the issuer documents. Not among the usual ones.
 LOBBY = Client("lobby", "clientId", "clientSecret", PORTAL.tenant, READ, ("anonymous",))
@@ -124,8 +125,9 @@ def free_port():
 class Output:
     """What a program writes, taken by a thread so that it never blocks on us."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, where="output"):
         self.lines = []
+        self._where = where
         self.paused = threading.Lock()  # while somebody has it, nothing is read
         self._ended = False
         self._news = threading.Condition()
@@ -135,8 +137,10 @@ class Output:
     def _drain(self, stream):
         with stream:
             for line in stream:
+                text = line.decode("utf-8", "replace").rstrip("\n")
                 with self.paused, self._news:
-                    self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                    leaks.look(self._where, text)
+                    self.lines.append(text)
                     self._news.notify_all()
         with self._news:
             self._ended = True
@@ -181,7 +185,7 @@ class Program:
             pipesize=PIPE_BYTES,
             **options,
         )
-        self.output = Output(self.process.stdout)
+        self.output = Output(self.process.stdout, f"output of {Path(command[0]).name}")
 
     def running(self):
         return self.process is not None and self.process.poll() is None
@@ -489,6 +493,7 @@ class Daemon(Program):
 
     def close(self):
         self.kill()
+        leaks.look_into(self.directory)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def cpu_seconds(self):

@@ -277,7 +277,7 @@ class TestCounts:
 
     def test_secrets(self, start_daemon, issuer, subject):
         client = Client("late", "late-id", PORTAL.secret, PORTAL.tenant, READ)
-        issuer.accept(client, "another-secret-4711")
+        issuer.accept(client, "another-s3cret-4711")
         daemon = start_daemon(clients=[client, CRM])
         end = int(time.time()) // 86400 * 86400 + 10 * 86400
         assert daemon.ask(subject, client_id="late").status == 502
@@ -619,7 +619,7 @@ class TestPrometheus:
         assert prometheus.alerts()["EgainTokendClientRefused"] == "inactive"
 
         # It refuses our secret: if it stays so for a minute.
-        issuer.accept(PORTAL, "another-secret-4711")
+        issuer.accept(PORTAL, "another-s3cret-4711")
         eventually(
             lambda: daemon.ask(f"refused-{subject}").status == 502, "the secret to be refused"
         )
