@@ -14,9 +14,10 @@
 #include "protect.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/capability.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -63,16 +64,18 @@ static bool may_lock(void)
 /* What can be written to already. 0 or -errno. */
 static int lock_mappings(void)
 {
-        uintptr_t begin, end;
-        char line[512], rights[5];
+        char line[512], *at;
         FILE *file = fopen("/proc/self/maps", "re");
         int r = 0;
 
         if (!file)
                 return error_trace(-errno);
+        /* "BEGIN-END rw-p …". A long name may come in parts, which look different. */
         while (r == 0 && fgets(line, sizeof(line), file)) {
-                if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &begin, &end, rights) != 3 ||
-                    rights[1] != 'w')
+                const uintptr_t begin = strtoull(line, &at, 16);
+                const uintptr_t end = *at == '-' ? strtoull(at + 1, &at, 16) : 0;
+
+                if (end <= begin || strncmp(at, " rw", 3) != 0)
                         continue;
                 /* NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel tells numbers */
                 if (mlock2((void *)begin, end - begin, MLOCK_ONFAULT) < 0)

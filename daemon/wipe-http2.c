@@ -65,22 +65,21 @@ static send_function send_frame;
 static chunk_function take_chunk;
 static bool paused;
 
+static void wipe_range(uintptr_t begin, uintptr_t end)
+{
+        if (begin < end)
+                /* NOLINTNEXTLINE(performance-no-int-to-ptr): it was one */
+                explicit_bzero((void *)begin, end - begin);
+}
+
 /* The buffers are not const where they come from, but for one: what a connection begins with, which
  * libnghttp2 sends from a constant. */
 static void wipe(const void *bytes, size_t size)
 {
         static const char beginning[] = "PRI * HTTP/2.0";
 
-        if (size >= sizeof(beginning) - 1 && memcmp(bytes, beginning, sizeof(beginning) - 1) == 0)
-                return;
-        explicit_bzero((void *)(uintptr_t)bytes, size);
-}
-
-static void wipe_range(uintptr_t begin, uintptr_t end)
-{
-        if (begin < end)
-                /* NOLINTNEXTLINE(performance-no-int-to-ptr): it was one */
-                explicit_bzero((void *)begin, end - begin);
+        if (size < sizeof(beginning) - 1 || memcmp(bytes, beginning, sizeof(beginning) - 1) != 0)
+                wipe_range((uintptr_t)bytes, (uintptr_t)bytes + size);
 }
 
 /* Wipes what rests of a session, but for the bytes between. */

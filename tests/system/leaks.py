@@ -35,6 +35,9 @@ TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{16,}")
 # What tests put into a daemon's folder themselves.
 INPUTS = {".conf", ".secret", ".key", ".new", ".pem", ".csr", ".ext"}
 
+# What daemons write into the folders of tests.
+LOG = re.compile(r"log|audit|journal|^core")
+
 found = []
 
 
@@ -69,6 +72,10 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item):
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    for path in sorted(folder.rglob("*")) if folder else ():
+        if LOG.search(path.name):
+            look_at_file(path)
     new = found[item.leaks_before :]
     assert not new, "a token or a secret was written:\n" + "\n".join(new)
 
