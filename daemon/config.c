@@ -99,6 +99,9 @@ static const struct config_option limits_options[] = {
 /* In the order of enum log_level. */
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
+/* In the order of enum protect_lock. */
+static const char *const locks[] = {"auto", "on", "off", NULL};
+
 /* In the order of enum log_format. */
 static const char *const log_formats[] = {"text", "json", NULL};
 
@@ -118,6 +121,8 @@ static const struct config_option options[] = {
          .choices = log_levels},
         {"log_format", CONFIG_KIND_CHOICE, FIELD(log_format), .fallback = "text",
          .choices = log_formats},
+        {"lock_memory", CONFIG_KIND_CHOICE, FIELD(lock_memory), .fallback = "auto",
+         .choices = locks},
         {.name = NULL},
 };
 

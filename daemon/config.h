@@ -14,6 +14,7 @@
 #include "../lib/policy.h"
 #include "../lib/secret.h"
 #include "../lib/settings.h"
+#include "protect.h"
 
 /* One socket to listen on. "tcp = localhost:PORT" makes two of them, 127.0.0.1 first. */
 struct listener_config {
@@ -120,6 +121,7 @@ struct config {
         uint64_t drain_timeout_ms;
         enum log_level log_level;
         enum log_format log_format; /* where standard error is not the journal */
+        enum protect_lock lock_memory;
 };
 
 enum {

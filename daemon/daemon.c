@@ -33,6 +33,7 @@
 #include "log.h"
 #include "loop.h"
 #include "monitor.h"
+#include "protect.h"
 #include "reload.h"
 #include "report.h"
 #include "server.h"
@@ -490,6 +491,7 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");
                 trim_after_start();
+                protect_from_swap(config->lock_memory);
                 r = run(&daemon);
                 release_callers(&daemon);
                 server_tick(&daemon.server);

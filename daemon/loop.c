@@ -20,6 +20,7 @@
 
 #include "../lib/error.h"
 #include "../lib/list.h"
+#include "registers.h"
 
 static void timer_ready(struct loop_source *source, uint32_t events)
 {
@@ -117,6 +118,8 @@ int loop_turn(struct loop *loop, uint64_t until_ms)
                 if (r < 0)
                         return error_trace(r);
         }
+        if (!now)
+                registers_clear();
         n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, now ? 0 : -1);
         if (n < 0 && errno != EINTR)
                 return error_trace(-errno);

@@ -19,6 +19,7 @@
 #include "loading.h"
 #include "log.h"
 #include "notify.h"
+#include "protect.h"
 #include "reload-client.h"
 #include "startup.h"
 #include "upstream.h"
@@ -291,6 +292,7 @@ int main(int argc, char *argv[])
         int r, status;
 
         reserve_standard_descriptors();
+        protect_from_dumps();
 
         r = parse_arguments(&arguments, argc, argv);
         if (r)

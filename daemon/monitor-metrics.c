@@ -12,6 +12,7 @@
 #include "log.h"
 #include "monitor.h"
 #include "process.h"
+#include "protect.h"
 #include "reload.h"
 
 #define US_PER_MS 1000
@@ -330,6 +331,9 @@ static void add_daemon(struct exposition *out, const struct monitor *monitor,
                           "Configurations that were read again, and taken over or not.");
         exposition_sample(out, LABELS({"result", "done"}), monitor->reload->n_done);
         exposition_sample(out, LABELS({"result", "failed"}), monitor->reload->n_failed);
+        exposition_gauge(out, "egain_tokend_memory_locked",
+                         "1 while memory is locked, which keeps it out of swap.",
+                         protect_is_locked());
         exposition_counter(out, "egain_tokend_log_lines_dropped_total",
                            "Log lines that could not be written.", log.dropped);
         exposition_counter(out, "egain_tokend_notes_lost_total",

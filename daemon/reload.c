@@ -215,6 +215,9 @@ static bool take_over(struct reload *reload, struct config *config)
         if (!reload_same_audit(&reload->initial->audit, &config->audit))
                 log_warning("%s: 'audit' has changed, which takes effect at a restart",
                             config->path);
+        if (reload->initial->lock_memory != config->lock_memory)
+                log_warning("%s: 'lock_memory' has changed, which takes effect at a restart",
+                            config->path);
         return true;
 }
 

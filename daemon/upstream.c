@@ -22,6 +22,7 @@
 #include "../lib/error.h"
 #include "log.h"
 #include "transfer.h"
+#include "wipe-http2.h"
 
 int upstream_global_init(void)
 {
@@ -89,11 +90,18 @@ int upstream_init(struct upstream *upstream, struct loop *loop,
         return 0;
 }
 
+static void note_end(const struct upstream *upstream)
+{
+        if (list_empty(&upstream->transfers))
+                wipe_http2_idle();
+}
+
 /* Gives it up wherever it stands. */
 static void end(struct upstream *upstream, struct transfer *transfer)
 {
         curl_multi_remove_handle(upstream->multi, transfer->easy);
         transfer_free(transfer);
+        note_end(upstream);
 }
 
 static void drop_kept(struct upstream *upstream)
@@ -163,6 +171,7 @@ static void keep(struct upstream *upstream, struct transfer *transfer)
                 upstream->n_kept++;
         else
                 transfer_free(list_entry(upstream->kept.prev, struct transfer, link));
+        note_end(upstream);
 }
 
 /* One to be used for this request, new or kept; NULL: memory is out. */

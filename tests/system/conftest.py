@@ -5,14 +5,18 @@ A module's tests share one issuer and one daemon; each test gets the issuer rese
 its own. A test that needs a daemon with other settings starts it with `start_daemon`.
 """
 
+import fcntl
 import itertools
 import resource
+import subprocess
 
 import pytest
 
-pytest.register_assert_rewrite("expect")
+pytest_plugins = ["leaks"]
 
-from harness import Daemon, Issuer  # noqa: E402
+pytest.register_assert_rewrite("expect", "leaks")
+
+from harness import BUILD, ROOT, Daemon, Issuer  # noqa: E402
 from people import population  # noqa: E402
 
 _numbers = itertools.count(1)
@@ -33,6 +37,22 @@ def people():
     """Users of this host, made for the tests; needs root."""
     with population() as people:
         yield people
+
+
+@pytest.fixture(scope="session")
+def plain_program():
+    """The daemon as operators build it: one built for the sanitizers wipes and locks no memory."""
+    linked = subprocess.run(["ldd", BUILD / "daemon/egain-tokend"], capture_output=True, text=True)
+    if "libasan" not in linked.stdout:
+        return BUILD / "daemon/egain-tokend"
+    plain, target = ROOT / "build-release", "daemon/egain-tokend"
+    with open(ROOT / "meson.build") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the session may want it, too
+        if not (plain / "build.ninja").exists():
+            options = ["--buildtype=release", "-Dtests=disabled", "-Dwerror=true"]
+            subprocess.run(["meson", "setup", plain, ROOT, *options], check=True)
+        subprocess.run(["ninja", "-C", plain, target], check=True)
+    return plain / target
 
 
 @pytest.fixture(scope="module")

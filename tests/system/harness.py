@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import leaks
 from wire import TIMEOUT, Connection, eventually, form, form_request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,14 +68,14 @@ class Client:
 PORTAL = Client(
     "portal",
     "7121f585-e403-4531-9a38-1826ebc7e7d8",
-    "portal~secret/4711+x",
+    "portal~s3cret/4711+x",
     "TMPRODB88619984",
     READ,
 )
 # A client_id that form-encoding changes, and no default scope.
-CRM = Client("crm", "crm/app=2+x", "crm-secret-0815", "TMPRODB00000002")
+CRM = Client("crm", "crm/app=2+x", "crm-s3cret-0815", "TMPRODB00000002")
 # No token URL for customers.
-STAFF = Client("staff", "staff-only", "staff-secret-1234", "TMPRODB00000003", READ, ("user",))
+STAFF = Client("staff", "staff-only", "staff-s3cret-1234", "TMPRODB00000003", READ, ("user",))
 CLIENTS = (PORTAL, CRM, STAFF)
 # For anonymous customers, with the placeholders that the issuer documents. Not among the usual ones.
 LOBBY = Client("lobby", "clientId", "clientSecret", PORTAL.tenant, READ, ("anonymous",))
@@ -127,8 +128,9 @@ def free_port():
 class Output:
     """What a program writes, taken by a thread so that it never blocks on us."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, where="output"):
         self.lines = []
+        self._where = where
         self.paused = threading.Lock()  # while somebody has it, nothing is read
         self._ended = False
         self._news = threading.Condition()
@@ -138,8 +140,10 @@ class Output:
     def _drain(self, stream):
         with stream:
             for line in stream:
+                text = line.decode("utf-8", "replace").rstrip("\n")
                 with self.paused, self._news:
-                    self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                    leaks.look(self._where, text)
+                    self.lines.append(text)
                     self._news.notify_all()
         with self._news:
             self._ended = True
@@ -184,7 +188,7 @@ class Program:
             pipesize=PIPE_BYTES,
             **options,
         )
-        self.output = Output(self.process.stdout)
+        self.output = Output(self.process.stdout, f"output of {Path(command[0]).name}")
 
     def running(self):
         return self.process is not None and self.process.poll() is None
@@ -333,7 +337,7 @@ class Daemon(Program):
     It listens on a Unix socket and on both loopback addresses. `settings` are merged into the
     configuration by section: Daemon(issuer, limits={"max_flights": 3}, request_timeout="1s").
     `urls` gives a client other token URLs: {name: {"user_token_url": …}}. With a `user` (an entry of
-    the passwd database) it runs as him, and its files are his; needs root.
+    the passwd database) it runs as him, and its files are his; needs root. `program` is another build.
     """
 
     def __init__(
@@ -344,6 +348,7 @@ class Daemon(Program):
         env=None,
         prefix=(),
         user=None,
+        program=TOKEND,
         **settings,
     ):
         super().__init__()
@@ -357,6 +362,7 @@ class Daemon(Program):
         self._env = environment(**(env or {}))
         self._prefix = [*prefix, *(become(user) if user else ())]
         self._user = user
+        self._program = program
         self.settings = {
             "listen": [{"unix": self.unix, "mode": "0666"}, {"tcp": f"localhost:{self.port}"}],
             "clients": [
@@ -426,7 +432,7 @@ class Daemon(Program):
         """Writes the configuration and starts the program, without waiting for it."""
         self.write_configuration()
         self.spawn(
-            [*self._prefix, *UNDER, TOKEND, "--config", self.path],
+            [*self._prefix, *UNDER, self._program, "--config", self.path],
             env=self._env,
             cwd=self.directory,
         )
@@ -492,6 +498,7 @@ class Daemon(Program):
 
     def close(self):
         self.kill()
+        leaks.look_into(self.directory)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def cpu_seconds(self):

@@ -174,7 +174,7 @@ class TestFaults:
     def test_4_wrong_secret(self, start, issuer, subject, tells):
         try:
             _, options = start()
-            issuer.accept(PORTAL, "another-secret-2718")
+            issuer.accept(PORTAL, "another-s3cret-2718")
             critical(*(("secret", "client credentials", "client_secret_file") if tells else
                        ("issuer", "refuses the client credentials", "whoever runs the daemon")),
                      "-u", subject, *C, **options)

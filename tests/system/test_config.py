@@ -52,7 +52,7 @@ def directory():
     path = scratch_directory()
     secret = path / "portal.secret"
     secret.touch(0o600)
-    secret.write_text("the-portal-secret\n")
+    secret.write_text("the-portal-s3cret\n")
     yield path
     for entry in sorted(path.rglob("*"), reverse=True):
         entry.rmdir() if entry.is_dir() else entry.unlink()
@@ -73,7 +73,7 @@ def check(directory):
         path.write_text("\n".join(lines).replace("DIR", str(directory)) + "\n")
         result = run("--check-config", "--config", path, **(env or {}))
         result.path = path
-        assert "the-portal-secret" not in result.stderr + result.stdout
+        assert "the-portal-s3cret" not in result.stderr + result.stdout
         return result
 
     return check
@@ -518,13 +518,13 @@ class TestSecretFiles:
 
     @pytest.mark.parametrize("mode", [0o604, 0o644, 0o660, 0o622])
     def test_inline_in_an_open_configuration(self, check, mode):
-        lines = {SECRET: 'client_secret = "the-portal-secret";'}
+        lines = {SECRET: 'client_secret = "the-portal-s3cret";'}
         result = check(lines=lines, mode=mode)
         assert result.returncode == EX_CONFIG
         assert "chmod" in result.stderr
 
     def test_inline_in_a_closed_configuration(self, check):
-        assert check(lines={SECRET: 'client_secret = "the-portal-secret";'}).returncode == 0
+        assert check(lines={SECRET: 'client_secret = "the-portal-s3cret";'}).returncode == 0
 
     def test_an_open_configuration_without_secrets_is_fine(self, check):
         assert check(mode=0o644).returncode == 0

@@ -134,6 +134,7 @@ FAMILIES = {
     "egain_tokend_connections_accepted_total": set(),
     "egain_tokend_connections_refused_total": {"cause"},
     "egain_tokend_build_info": {"version"},
+    "egain_tokend_memory_locked": set(),
     "process_cpu_seconds_total": set(),
     "process_resident_memory_bytes": set(),
     "process_virtual_memory_bytes": set(),
@@ -276,7 +277,7 @@ class TestCounts:
 
     def test_secrets(self, start_daemon, issuer, subject):
         client = Client("late", "late-id", PORTAL.secret, PORTAL.tenant, READ)
-        issuer.accept(client, "another-secret-4711")
+        issuer.accept(client, "another-s3cret-4711")
         daemon = start_daemon(clients=[client, CRM])
         end = int(time.time()) // 86400 * 86400 + 10 * 86400
         assert daemon.ask(subject, client_id="late").status == 502
@@ -618,7 +619,7 @@ class TestPrometheus:
         assert prometheus.alerts()["EgainTokendClientRefused"] == "inactive"
 
         # It refuses our secret: if it stays so for a minute.
-        issuer.accept(PORTAL, "another-secret-4711")
+        issuer.accept(PORTAL, "another-s3cret-4711")
         eventually(
             lambda: daemon.ask(f"refused-{subject}").status == 502, "the secret to be refused"
         )

@@ -13,7 +13,7 @@ import expect
 from harness import CRM, PORTAL, READ, Client, ask_bytes
 from wire import Connection, Fleet, eventually
 
-NEW = "rotated~secret/0815+x"
+NEW = "rotated~s3cret/0815+x"
 DAY_S = 86400
 
 _numbers = itertools.count()

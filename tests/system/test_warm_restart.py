@@ -39,7 +39,9 @@ import os, sys
 count, names, pid, *command = sys.argv[1:]
 fds = [int(fd) for fd in command[:int(count)]]
 command = command[int(count):]
-high = [os.dup2(fd, 100 + i, inheritable=False) for i, fd in enumerate(fds)]
+high = [os.dup2(fd, 1000 + i, inheritable=False) for i, fd in enumerate(fds)]
+for fd in set(fds):
+    os.close(fd)
 for i, fd in enumerate(high):
     os.dup2(fd, 3 + i, inheritable=True)
 os.environ["LISTEN_PID"] = pid or str(os.getpid())

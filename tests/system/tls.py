@@ -20,9 +20,13 @@ SERVERS = {
     "expired": ("ca", "localhost", -1, "TLSv1.2 TLSv1.3"),
     "unknownca": ("stranger", "localhost", 1, "TLSv1.2 TLSv1.3"),
     "tls11": ("ca", "localhost", 1, "TLSv1.1"),
+    # Knows no HTTP/2.
+    "http1": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
     # Asks for a certificate of the client, of the same CA.
     "mtls": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
 }
+
+HTTP_1 = ("http1",)
 
 # Lines of nginx that a server has besides.
 DEMANDS = {"mtls": "ssl_client_certificate {directory}/ca.pem; ssl_verify_client on;"}
@@ -57,7 +61,7 @@ http {{
 
 SERVER = """
     server {{
-        listen 127.0.0.1:{port} ssl http2;
+        listen 127.0.0.1:{port} ssl{http2};
         server_name {name};
         ssl_certificate {directory}/{name}.pem;
         ssl_certificate_key {directory}/{name}.key;
@@ -127,6 +131,7 @@ class Nginx(Program):
                 port=self.ports[name],
                 directory=self.directory,
                 protocols=protocols,
+                http2="" if name in HTTP_1 else " http2",
                 demands=DEMANDS.get(name, "").format(directory=self.directory),
             )
             for name, (*_, protocols) in SERVERS.items()

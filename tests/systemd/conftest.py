@@ -12,8 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
-pytest.register_assert_rewrite("expect")
+pytest_plugins = ["leaks"]
 
+pytest.register_assert_rewrite("expect", "leaks")
+
+import leaks  # noqa: E402
 import service as the_service  # noqa: E402
 from machine import Machine, Unavailable, install  # noqa: E402
 
@@ -27,6 +30,8 @@ def machine():
     try:
         yield booted
     finally:
+        # All of it, fields that no line shows included.
+        leaks.look("journal of the machine", booted.journal("--output=export", "--all"))
         booted.stop()
 
 

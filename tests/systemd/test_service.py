@@ -59,6 +59,7 @@ def test_what_the_unit_says(service):
         "StartLimitIntervalUSec": "0",
         "LimitNOFILE": "131072",
         "LimitCORE": "0",
+        "LimitMEMLOCK": "infinity",
         "MemorySwapMax": "0",
         "FileDescriptorStoreMax": "16",
         "RuntimeDirectory": "",

@@ -452,6 +452,22 @@ static void test_log_format(void **state)
             "t.conf:2: 'log_format' must be \"text\" or \"json\", not \"journal\"\n");
 }
 
+static void test_lock_memory(void **state)
+{
+        struct config *config = good(CLIENT);
+
+        assert_int_equal(config->lock_memory, PROTECT_LOCK_AUTO);
+        config_free(config);
+        config = good(CLIENT "lock_memory = \"on\";");
+        assert_int_equal(config->lock_memory, PROTECT_LOCK_ON);
+        config_free(config);
+        config = good(CLIENT "lock_memory = \"off\";");
+        assert_int_equal(config->lock_memory, PROTECT_LOCK_OFF);
+        config_free(config);
+        bad(CLIENT "lock_memory = true;",
+            "t.conf:2: 'lock_memory' must be \"auto\", \"on\" or \"off\", not true\n");
+}
+
 static void test_ca_file(void **state)
 {
         struct config *config = good(CLIENT "upstream = { ca_file = \"/etc/ca.pem\"; };");
@@ -1651,6 +1667,7 @@ static void test_sample(void **state)
         }
         assert_true(has_option(text, "log_level", "\"info\""));
         assert_true(has_option(text, "log_format", "\"text\""));
+        assert_true(has_option(text, "lock_memory", "\"auto\""));
         assert_true(has_option(text, "to", "\"journal\""));
         assert_true(has_option(text, "subjects", "\"clear\""));
         assert_true(has_option(text, "required", "false"));
@@ -1743,6 +1760,7 @@ static void test_man_page(void **state)
                 "drain_timeout",
                 "log_level",
                 "log_format",
+                "lock_memory",
                 "unix",
                 "tcp",
                 "mode",
@@ -1810,6 +1828,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_bounds_between_options, tear_down),
                 cmocka_unit_test_teardown(test_log_level, tear_down),
                 cmocka_unit_test_teardown(test_log_format, tear_down),
+                cmocka_unit_test_teardown(test_lock_memory, tear_down),
                 cmocka_unit_test_teardown(test_ca_file, tear_down),
                 cmocka_unit_test_teardown(test_proxy, tear_down),
                 cmocka_unit_test_teardown(test_upstream_timeout, tear_down),
