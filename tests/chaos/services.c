@@ -327,7 +327,7 @@ int main(int argc, char **argv)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         questions_init(&questions, 0);
         check.fetch_max_ms = 15000;
-        check.token_life_max_ms = 3600000;
+        check.token_life_max_ms = 86400000;
         program.town.answer_max_ms = 35000;
         program.town.check = &check;
         program.town.questions = &questions;
