@@ -54,7 +54,7 @@ EXCUSES = {
     "name_moves": "fail",
     "secret_is_rotated": "secret fail",
     "limits_are_changed": "limit fail",
-    "client_is_removed": "change",
+    "client_is_removed": "change rights",
     "client_becomes_another": "change",
     "daemon_is_restarted": "stop",
 }
@@ -305,7 +305,7 @@ class Campaign:
     def _tell(self, lines):
         for line in lines:
             if line.split()[0] in ("gone", "back"):
-                self._excuse("change", 30000)
+                self._excuse("change rights", 30000)
             else:
                 self.town.tell(line)
 
@@ -388,7 +388,10 @@ class Campaign:
         words = EXCUSES.get(action.name, "")
         self._faults = self._faults or action.name not in ("configuration_is_bad",)
         self._excuse(words, lasting + 5000)
-        record = action.run(self.world, self.rng)
+        try:
+            record = action.run(self.world, self.rng)
+        except AssertionError as failure:
+            raise Broken(f"{action.name}: {failure}") from failure
         self._excuse(words, lasting)
         self.actions[action.name] += 1
         self.records.append(record)

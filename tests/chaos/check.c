@@ -23,6 +23,7 @@
 
 #define ROUNDING_MS      1
 #define SECOND_MS        1000
+#define TURN_MAX_MS      1000 /* so old may be what the daemon takes for the present */
 #define YOUNG_MS         10000 /* a token not older than this, or a tenth of its life, meets any min_ttl */
 #define DETACHED_MAX_MS  60000 /* for as long a fetch from before a purge may still answer somebody */
 
@@ -250,13 +251,13 @@ static const char *judge_times(const struct check *check, const struct exchange 
 
         if (claims->minted_ms > exchange->received_ms + ROUNDING_MS)
                 return "a token of the future";
-        /* The daemon counts from when it sent its request, and the issuer from later. */
-        if (exchange->sent_ms + said_ms > end_ms + ROUNDING_MS &&
-            claims->minted_ms + ROUNDING_MS >= exchange->sent_ms + claims->life_ms)
-                return "expires_in is more than the token's whole life";
-        if (exchange->sent_ms + said_ms > end_ms + ROUNDING_MS)
-                return exchange->sent_ms > end_ms ? "a token past its end"
-                                                  : "expires_in is more than is left";
+        /* The daemon counts from when it sent its request, and the issuer from later: only by as much
+         * as its turn takes can what it says be too long. A token of which it knows that less than a
+         * second is left is not handed out, so that even this is never past the end. */
+        if (exchange->sent_ms > end_ms)
+                return "a token past its end";
+        if (exchange->sent_ms + said_ms > end_ms + TURN_MAX_MS)
+                return "expires_in is more than is left";
         if (exchange->received_ms + said_ms + SECOND_MS + check->fetch_max_ms < end_ms)
                 return "expires_in is much less than is left";
         if (answer->cache == ANSWER_CACHE_HIT && question->min_ttl_s > answer->expires_in_s + 1 &&
@@ -310,11 +311,10 @@ static const char *judge_succession(struct check *check, const struct exchange *
 }
 
 static const char *judge_status(const struct exchange *exchange, const struct answer *answer,
-                                const char *digest, const struct claims *claims, bool repeated)
+                                const char *digest, bool repeated)
 {
         const bool rejected = strcmp(digest, exchange->question->rejected) == 0;
 
-        (void)claims;
         if (rejected && !(answer->detail == REASON_REPEATED_TOKEN && repeated))
                 return "the very token that was rejected";
         if (answer->detail == REASON_REPEATED_TOKEN && !repeated)
@@ -353,7 +353,7 @@ static const char *judge_token(struct check *check, const struct exchange *excha
         repeated = may_be_repeated(check, &claims);
         wrong = judge_identity(exchange, answer, &claims, exchange->excuses | check->excuses);
         if (!wrong)
-                wrong = judge_status(exchange, answer, digest, &claims, repeated);
+                wrong = judge_status(exchange, answer, digest, repeated);
         if (!wrong && !repeated)
                 wrong = judge_times(check, exchange, answer, &claims);
         if (!wrong && !repeated)
