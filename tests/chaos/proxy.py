@@ -305,7 +305,7 @@ class Relay:
         self.by_address = {}
         self.set_mix({"pass": 1})
         self._connecting = set()
-        self._refusals = 0
+        self._refusal = None  # what ends it
         self._servers = []
         self.port = port
         self._keepers = []
@@ -335,6 +335,9 @@ class Relay:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(keeper.getsockname())
             server = await self.loop.create_server(self._accept, sock=listener, backlog=BACKLOG)
+            if self._refusal:
+                server.close()
+                return
             self._servers.append(server)
 
     def refuse(self, seconds):
@@ -342,12 +345,15 @@ class Relay:
         for server in self._servers:
             server.close()
         self._servers = []
-        self._refusals += 1
-        self.loop.call_later(seconds, self._admit)
+        if self._refusal:
+            self._refusal.cancel()
+        self._refusal = self.loop.call_later(seconds, self.admit)
 
-    def _admit(self):
-        self._refusals -= 1
-        if self._refusals == 0:
+    def admit(self):
+        """Listens again."""
+        if self._refusal:
+            self._refusal.cancel()
+            self._refusal = None
             self._start(self.listen())
 
     def release(self):
@@ -384,6 +390,8 @@ class Relay:
             return self.refuse(argument)
         if command == "release":
             return self.release()
+        if command == "admit":
+            return self.admit()
         if command == "break":
             links = list(self.links)
             for link in links:
@@ -450,6 +458,10 @@ class Proxy:
     def refuse(self, seconds):
         """Has nobody listen for so long."""
         self._tell("refuse", seconds)
+
+    def admit(self):
+        """Has somebody listen again, should nobody."""
+        self._tell("admit")
 
     def release(self):
         """Lets go what is stalled; how many connections."""

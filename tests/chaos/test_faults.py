@@ -139,11 +139,15 @@ class TestProxy:
         assert seen[0] == seen[1] != seen[2]
 
     def test_nobody_listens(self, issuer, proxy):
-        proxy.refuse(0.2)
-        with pytest.raises(ConnectionRefusedError):
-            self.ask(issuer, proxy)
+        for seconds in (3600, 0.2):
+            proxy.refuse(seconds)
+            with pytest.raises(ConnectionRefusedError):
+                self.ask(issuer, proxy)
         eventually(lambda: self.listens(issuer, proxy), "somebody to listen")
         assert self.ask(issuer, proxy)
+        proxy.refuse(3600)
+        proxy.admit()
+        eventually(lambda: self.listens(issuer, proxy), "somebody to listen")
 
     def test_breaks_all(self, issuer, proxy):
         caller = Caller(issuer, proxy)
@@ -268,36 +272,40 @@ def named(world, client):
 SEEDS = 3
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "tls"])
+def world(request):
+    with World(6, tls=request.param) as world:
+        yield world
+
+
 class TestUpheavals:
-    @WORLDS
     @pytest.mark.parametrize("name", sorted(upheaval.ACTIONS))
-    def test_alone(self, name, tls):
+    def test_alone(self, world, name):
         """It happens, is undone, and then somebody who was never asked for is served again."""
         act = upheaval.ACTIONS[name]
-        with World(6, tls=tls) as world:
-            if act not in upheaval.possible(world):
-                pytest.skip("needs a name")
-            heard = []
-            world.tell = heard.extend
-            expect.token(world.daemon.ask("user-1"), "user-1")
-            for seed in range(SEEDS):
-                told = len(heard)
-                record = act.run(world, random.Random(seed))
-                assert record["before_ms"] <= record["after_ms"] <= now_ms()
-                assert record["tell_before"] + record["tell_after"] == heard[told:]
-                json.dumps(record)
-                world.calm()
-            # What it remembers goes with its life; secrets and identities must be right without.
-            world.stop(warm=False)
-            world.revive()
-            for client in world.clients.values():
-                if client.kinds == ("anonymous",):
-                    continue
-                answer = world.daemon.ask("nobody-yet", client_id=client.name)
-                expect.token(answer, "nobody-yet", **named(world, client.name))
-            assert heard.count("repeats on") == heard.count("repeats off")
-            gone = [line.split()[1] for line in heard if line.startswith("gone ")]
-            assert gone == [line.split()[1] for line in heard if line.startswith("back ")]
+        if act not in upheaval.possible(world):
+            return
+        heard = []
+        world.tell = heard.extend
+        expect.token(world.daemon.ask("user-1"), "user-1")
+        for seed in range(SEEDS):
+            told = len(heard)
+            record = act.run(world, random.Random(seed))
+            assert record["before_ms"] <= record["after_ms"] <= now_ms()
+            assert record["tell_before"] + record["tell_after"] == heard[told:]
+            json.dumps(record)
+            world.calm()
+        # What it remembers ends with its life; secrets and identities must be right without.
+        world.kill()
+        world.revive()
+        for client in world.clients.values():
+            if client.kinds == ("anonymous",):
+                continue
+            answer = world.daemon.ask("nobody-yet", client_id=client.name)
+            expect.token(answer, "nobody-yet", **named(world, client.name))
+        assert heard.count("repeats on") == heard.count("repeats off")
+        gone = [line.split()[1] for line in heard if line.startswith("gone ")]
+        assert gone == [line.split()[1] for line in heard if line.startswith("back ")]
 
     def test_drawn_from_a_seed(self):
         with World(7) as world:
@@ -309,32 +317,31 @@ class TestUpheavals:
         assert set(names[0]) == {name for name in upheaval.ACTIONS if name != "name_moves"}
 
     @pytest.mark.parametrize("text", upheaval.BAD_TEXTS)
-    def test_bad_configurations_are(self, text):
-        with World(8) as world:
-            world.daemon.path.write_text(world.daemon.configuration() + text)
-            assert world.daemon.request("POST", "/v1/reload").status == 409
+    def test_bad_configurations_are(self, world, text):
+        world.daemon.path.write_text(world.daemon.configuration() + text)
+        assert world.daemon.request("POST", "/v1/reload").status == 409
 
     @pytest.mark.parametrize("changes", upheaval.CHANGES, ids=str)
-    def test_good_configurations_are(self, changes):
+    def test_good_configurations_are(self, world, changes):
         class Fixed(random.Random):
             def choice(self, of):
                 assert of is upheaval.CHANGES
                 return changes
 
-        with World(9) as world:
-            upheaval.ACTIONS["limits_are_changed"].run(world, Fixed())
-            expect.token(world.daemon.ask("a"), "a")
+        upheaval.ACTIONS["limits_are_changed"].run(world, Fixed())
+        expect.token(world.daemon.ask("a"), "a")
+        world.calm()
 
     @pytest.mark.parametrize("how", upheaval.ROTATIONS)
-    def test_rotations(self, how):
+    def test_rotations(self, world, how):
         """In every order, the new secret is used in the end and the old one is dead."""
 
         class Fixed(random.Random):
             def choice(self, of):
                 return how if of is upheaval.ROTATIONS else "portal"
 
-        with World(10) as world:
-            expect.token(world.daemon.ask("a"), "a")
-            upheaval.ACTIONS["secret_is_rotated"].run(world, Fixed(1))
-            token = world.daemon.ask("b").json()["access_token"]
-            assert payload(token)["secret"] > 1
+        before = payload(world.daemon.ask(f"before-{how}").json()["access_token"])["secret"]
+        upheaval.ACTIONS["secret_is_rotated"].run(world, Fixed(how))
+        token = world.daemon.ask(f"rotated-{how}").json()["access_token"]
+        assert payload(token)["secret"] > before
+        assert world.secret_in_file("portal") == world.secrets["portal"][-1]

@@ -103,7 +103,10 @@ class World:
             self.manager = opened.enter_context(
                 contextlib.closing(Manager(self.directory / "notify"))
             )
-            self.daemon = self._make_daemon(clients, {**SETTINGS, **settings}, env or {})
+            # Where there is no journal, the daemon would wait for one at its end.
+            audit = {"audit": {"to": self.directory / "audit"}}
+            settings = {**SETTINGS, **audit, **settings}
+            self.daemon = self._make_daemon(clients, settings, env or {})
             opened.callback(self.daemon.close)
             self._good = copy.deepcopy(self.daemon.settings)
             self._closing = opened.pop_all()
@@ -187,6 +190,7 @@ class World:
         self.issuer.control("POST", "forget")
         self.proxy.set_mix({"pass": 1})
         self.proxy.release()
+        self.proxy.admit()
 
     # The issuer.
 
@@ -200,6 +204,9 @@ class World:
         """The issuer takes these secrets of a client application from now on."""
         self.secrets[name] = secrets
         self.issuer.accept(self.clients[name], *secrets)
+
+    def secret_in_file(self, name):
+        return self.daemon.secret_file(self.clients[name]).read_text().rstrip("\n")
 
     # The configuration.
 
