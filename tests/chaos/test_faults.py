@@ -18,7 +18,7 @@ from proxy import BREAKING, FAULTS, Proxy
 from world import ADDRESSES, NOBODY, World, now_ms
 
 import expect
-from harness import PORTAL, Issuer, form, payload, question
+from harness import CLIENTS, LOBBY, PORTAL, Issuer, form, payload, question, rule
 from wire import eventually
 
 # What a caller sees of an answer that is no good.
@@ -279,6 +279,23 @@ def world(request):
 
 
 class TestUpheavals:
+    def test_a_client_goes_with_its_rights(self):
+        """Rules name it, too, and one of them nobody else."""
+        names = [client.name for client in (*CLIENTS, LOBBY)]
+        callers = [
+            rule("all", user="root", clients=names),
+            *(rule(name, user=str(uid), clients=[name]) for uid, name in enumerate(names, 1000)),
+        ]
+        with World(11, callers=callers) as world:
+            for seed in range(4):
+                record = upheaval.ACTIONS["client_is_removed"].run(world, random.Random(seed))
+                gone = world.clients[record["detail"]["client"]]
+                assert world.daemon.ask("a", client_id=gone.name).status == 401
+                world.calm()
+                if gone is not LOBBY:
+                    answer = world.daemon.ask("a", client_id=gone.name)
+                    expect.token(answer, "a", client=gone)
+
     @pytest.mark.parametrize("name", sorted(upheaval.ACTIONS))
     def test_alone(self, world, name):
         """It happens, is undone, and then somebody who was never asked for is served again."""

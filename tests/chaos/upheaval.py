@@ -448,11 +448,21 @@ def limits_are_changed(world, rng, lasts_s):
     return {"changes": changes}
 
 
+def without(rule, name):
+    """A rule for callers that gives no tokens of this client application."""
+    left = [one for one in rule.get("clients", ()) if one != name]
+    kept = {key: value for key, value in rule.items() if key != "clients"}
+    return {**kept, "clients": left} if left else kept
+
+
 @action(weight=2, lasts_s=3, lingers_ms=FAILURE_MS, configures=True)
 def client_is_removed(world, rng, lasts_s):
     """And comes back, with none of the tokens that it had."""
     name = rng.choice([one for one in world.clients if one != "portal"])
-    left = [one for one in world.daemon.settings["clients"] if one["name"] != name]
+    settings = world.daemon.settings
+    left = {"clients": [one for one in settings["clients"] if one["name"] != name]}
+    if settings.get("callers"):
+        left["callers"] = [without(rule, name) for rule in settings["callers"]]
 
     def undo():
         at_ms = now_ms()
@@ -460,7 +470,7 @@ def client_is_removed(world, rng, lasts_s):
         world.say(f"taken {name} * * * {at_ms}", f"back {name}")
 
     world.say(f"gone {name}")
-    world.configure_for(lasts_s, undo, clients=left)
+    world.configure_for(lasts_s, undo, **left)
     return {"client": name, "told_before": 1}
 
 
