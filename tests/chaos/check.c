@@ -262,7 +262,7 @@ static const char *judge_times(const struct check *check, const struct exchange 
                 return "expires_in is much less than is left";
         if (answer->cache == ANSWER_CACHE_HIT && question->min_ttl_s > answer->expires_in_s + 1 &&
             question->kind != KIND_EXCHANGE &&
-            exchange->sent_ms > claims->minted_ms + young_ms + ROUNDING_MS)
+            exchange->sent_ms > claims->minted_ms + young_ms + TURN_MAX_MS)
                 return "a hit that does not meet min_ttl";
         /* Fetched for this very request. */
         if (answer->cache != ANSWER_CACHE_HIT && !answer->collapsed && !answer->detail &&
