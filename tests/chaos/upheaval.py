@@ -382,7 +382,8 @@ def tokens_are_purged(world, rng, _lasts_s):
             filters[f"subject_{kind}"] = subject
             taken |= {"kind": kind, "subject": quote(subject, safe="")}
         elif part == "client":
-            taken["client"] = filters["client_id"] = rng.choice(list(world.clients))
+            there = [one["name"] for one in world.daemon.settings["clients"]]
+            taken["client"] = filters["client_id"] = rng.choice(there)
         else:
             taken["scope"] = filters["scope"] = rng.choice(SCOPES)
     at_ms = now_ms()

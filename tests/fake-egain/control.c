@@ -34,7 +34,7 @@
 #define JSON_DEPTH_MAX          8
 #define WAIT_TIMEOUT_DEFAULT_MS 10000
 #define WAIT_TIMEOUT_MAX_MS     600000
-#define CLOCK_OFFSET_MAX_S      (10 * 366 * 86400)
+#define CLOCK_OFFSET_MAX_S      INT64_C(316224000) /* ten years */
 
 static enum MHD_Result refuse(struct request *request, unsigned status, const char *why)
 {
