@@ -24,7 +24,8 @@ static const struct sentence {
         {REASON_NOT_PERMITTED, "No rule of the daemon's configuration is for this caller", ""},
         {REASON_CLIENT_NOT_PERMITTED, "The rule ", "does not give this caller the client "},
         {REASON_SUBJECT_NOT_PERMITTED, "The rule ", "does not give this caller the subject "},
-        {REASON_SUBJECT_NOT_PERMITTED, "The rule ", "does not give this caller tokens of the kind "},
+        {REASON_SUBJECT_NOT_PERMITTED, "The rule ",
+         "does not give this caller tokens of the kind "},
         {REASON_SCOPE_NOT_PERMITTED, "The rule ", "does not give this caller the scope "},
         {REASON_FETCHES_SPENT, "The rule ", "has used up its fetches"},
         {REASON_NOT_FOUND, "There is nothing at ", ""},
@@ -164,8 +165,7 @@ static void read_field(struct head *head, struct answer *answer, struct cursor l
         } else if (is_field(&line, "Retry-After")) {
                 head->odd |= !read_number(&line, &head->retry_after) || head->retry_after == 0;
         } else if (is_field(&line, "Cache-Status")) {
-                head->odd |= head->cache_status ||
-                             !read_cache_status(answer, line, &head->ttl);
+                head->odd |= head->cache_status || !read_cache_status(answer, line, &head->ttl);
                 head->cache_status = true;
         } else {
                 head->odd |= !memchr(begin, ':', (size_t)(line.end - begin));
@@ -239,8 +239,8 @@ static const char *judge_error(struct answer *answer, const struct head *head, s
         if (!head->json || !head->no_store)
                 return "an error that is not JSON, or may be stored";
         if (!skip(&body, "{\"error\":\"") || !read_string(&body, &error, &error_size) ||
-            !skip(&body, ",\"error_description\":\"") ||
-            !read_string(&body, &text, &text_size) || !skip(&body, "}") || body.at != body.end)
+            !skip(&body, ",\"error_description\":\"") || !read_string(&body, &text, &text_size) ||
+            !skip(&body, "}") || body.at != body.end)
                 return "the body of an error is not as documented";
         answer->reason = reason_of_sentence(answer->status, text, text_size);
         if (!answer->reason)
@@ -252,8 +252,8 @@ static const char *judge_error(struct answer *answer, const struct head *head, s
         return NULL;
 }
 
-int answer_parse(struct answer *answer, const char *bytes, size_t size, bool bare,
-                 size_t *ret_size, const char **ret_wrong)
+int answer_parse(struct answer *answer, const char *bytes, size_t size, bool bare, size_t *ret_size,
+                 const char **ret_wrong)
 {
         const char *const blank = memmem(bytes, size, "\r\n\r\n", 4);
         struct head head = {0};

@@ -44,7 +44,7 @@ enum {
         ANSWER_E_ODD,         /* see the wrong */
 };
 
-/* Takes the answer at the beginning of these bytes apart; `bare` where the request asked for nothing
- * but the token. 0 with its size, or an outcome above. */
-int answer_parse(struct answer *answer, const char *bytes, size_t size, bool bare,
-                 size_t *ret_size, const char **ret_wrong);
+/* Takes the answer at the beginning of these bytes apart; `bare` where the request asked for
+ * nothing but the token. 0 with its size, or an outcome above. */
+int answer_parse(struct answer *answer, const char *bytes, size_t size, bool bare, size_t *ret_size,
+                 const char **ret_wrong);

@@ -56,7 +56,6 @@ EXCUSES = {
     "limits_are_changed": "limit fail",
     "client_is_removed": "change rights",
     "client_becomes_another": "change",
-    "daemon_is_restarted": "stop",
 }
 # What waits at its end may be answered so much later.
 WAITING_MS = 12000
@@ -343,11 +342,11 @@ class Campaign:
                 raise Broken("counters that do not agree:\n" + "\n".join(mismatches))
         return stats
 
-    def _before_stop(self, orderly):
+    def _before_stop(self, _orderly):
+        """One that is killed may have been told to end before."""
         self.count(ending=True)
         self.town.tell("go")
-        if orderly:
-            self._excuse("stop", WAITING_MS)
+        self._excuse("stop", WAITING_MS)
         time.sleep(self.rng.uniform(0, 0.2))
 
     def _after_start(self):

@@ -12,7 +12,6 @@
 
 #include "check.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +20,14 @@
 #include <json-c/json.h>
 #include <openssl/sha.h>
 
-#define ROUNDING_MS      1
-#define SECOND_MS        1000
-#define TURN_MAX_MS      1000 /* so old may be what the daemon takes for the present */
-#define YOUNG_MS         10000 /* a token not older than this, or a tenth of its life, meets any min_ttl */
-#define DETACHED_MAX_MS  60000 /* for as long a fetch from before a purge may still answer somebody */
+#define ROUNDING_MS 1
+#define SECOND_MS   1000
+#define TURN_MAX_MS 1000 /* so old may be what the daemon takes for the present */
+#define YOUNG_MS                                                                        \
+        10000 /* a token not older than this, or a tenth of its life, meets any min_ttl \
+               */
+#define DETACHED_MAX_MS \
+        60000 /* for as long a fetch from before a purge may still answer somebody */
 
 uint64_t check_now_ms(void)
 {
@@ -88,10 +90,13 @@ bool check_take(struct check *check, const char *text)
 {
         struct taken taken = {.told_ms = check_now_ms(), .kind = -1};
         char kind[32], subject[3 * QUESTION_SUBJECT_BYTES + 1];
+        int size = 0;
 
-        if (sscanf(text, "%63s %31s %288s %95s %" SCNu64, taken.client, kind, subject, taken.scope,
-                   &taken.at_ms) != 5)
+        if (sscanf(text, "%63s %31s %288s %95s %n", taken.client, kind, subject, taken.scope,
+                   &size) != 4 ||
+            size == 0)
                 return false;
+        taken.at_ms = strtoull(text + size, NULL, 10);
         decode_percent(subject);
         (void)snprintf(taken.subject, sizeof(taken.subject), "%.95s", subject);
         for (int i = 0; i < _KIND_N; i++)
@@ -127,8 +132,9 @@ void check_fail(struct check *check, const struct exchange *exchange, const char
                 {"scopes", json_object_new_int((int)question->scopes)},
                 {"min_ttl", json_object_new_int((int)question->min_ttl_s)},
                 {"rejected", json_object_new_string(question->rejected)},
-                {"wanted", json_object_new_string(
-                                   question->wanted ? reason_info(question->wanted)->code : "token")},
+                {"wanted",
+                 json_object_new_string(question->wanted ? reason_info(question->wanted)->code
+                                                         : "token")},
                 {"excuses", json_object_new_int((int)(exchange->excuses | check->excuses))},
                 {"sent_ms", json_object_new_uint64(exchange->sent_ms)},
                 {"received_ms", json_object_new_uint64(exchange->received_ms)},
@@ -205,8 +211,8 @@ static unsigned int scopes_of(const char *text, size_t size)
                 const size_t n = blank ? (size_t)(blank - text) : size;
                 int i = 0;
 
-                while (i < QUESTION_SCOPES && (strlen(scope_names[i]) != n ||
-                                               memcmp(scope_names[i], text, n) != 0))
+                while (i < QUESTION_SCOPES &&
+                       (strlen(scope_names[i]) != n || memcmp(scope_names[i], text, n) != 0))
                         i++;
                 if (i == QUESTION_SCOPES || scopes & 1U << i)
                         return 0;
@@ -251,9 +257,9 @@ static const char *judge_times(const struct check *check, const struct exchange 
 
         if (claims->minted_ms > exchange->received_ms + ROUNDING_MS)
                 return "a token of the future";
-        /* The daemon counts from when it sent its request, and the issuer from later: only by as much
-         * as its turn takes can what it says be too long. A token of which it knows that less than a
-         * second is left is not handed out, so that even this is never past the end. */
+        /* The daemon counts from when it sent its request, and the issuer from later: only by as
+         * much as its turn takes can what it says be too long. A token of which it knows that less
+         * than a second is left is not handed out, so that even this is never past the end. */
         if (exchange->sent_ms > end_ms)
                 return "a token past its end";
         if (exchange->sent_ms + said_ms > end_ms + TURN_MAX_MS)
@@ -276,8 +282,8 @@ static bool is_taken(const struct taken *taken, const struct question *question)
         bool scope = strcmp(taken->scope, "*") == 0;
 
         for (int i = 0; i < QUESTION_SCOPES; i++)
-                scope = scope || (question->scopes & 1U << i &&
-                                  strcmp(scope_names[i], taken->scope) == 0);
+                scope = scope ||
+                        (question->scopes & 1U << i && strcmp(scope_names[i], taken->scope) == 0);
         return scope && (taken->kind < 0 || (int)question->kind == taken->kind) &&
                (strcmp(taken->client, "*") == 0 ||
                 strcmp(taken->client, question->client->name) == 0) &&
@@ -379,8 +385,8 @@ static const char *judge_error(const struct check *check, const struct exchange 
         return NULL;
 }
 
-void check_answer(struct check *check, const struct exchange *exchange,
-                  const struct answer *answer, char rejectable[static QUESTION_SHA256_HEX])
+void check_answer(struct check *check, const struct exchange *exchange, const struct answer *answer,
+                  char rejectable[static QUESTION_SHA256_HEX])
 {
         struct tally *tally = &check->tally;
         const char *wrong;

@@ -30,18 +30,18 @@ enum excuse {
 /* What was asked, and when, on this host's CLOCK_MONOTONIC. */
 struct exchange {
         const struct question *question;
-        uint64_t sent_ms;      /* before the first byte went out */
-        uint64_t received_ms;  /* when the answer was whole */
-        unsigned int excuses;  /* that held when it was sent */
-        bool half_closed;      /* our side was shut down behind the request */
-        const char *bytes;     /* what came, whatever it is */
+        uint64_t sent_ms;     /* before the first byte went out */
+        uint64_t received_ms; /* when the answer was whole */
+        unsigned int excuses; /* that held when it was sent */
+        bool half_closed;     /* our side was shut down behind the request */
+        const char *bytes;    /* what came, whatever it is */
         size_t size;
 };
 
 /* Tokens that must not be seen again. */
 struct taken {
-        char client[64]; /* "*": of any */
-        int kind;        /* −1: of any */
+        char client[64];                      /* "*": of any */
+        int kind;                             /* −1: of any */
         char subject[QUESTION_SUBJECT_BYTES]; /* "*": of any */
         char scope[QUESTION_SUBJECT_BYTES];   /* that they have; "*": whatever they have */
         uint64_t at_ms;                       /* those that were minted before */
@@ -86,8 +86,8 @@ bool check_take(struct check *check, const char *text);
 void check_repeat(struct check *check, bool repeats);
 
 /* Judges and counts. `rejectable` becomes the digest of the token that came, or "". */
-void check_answer(struct check *check, const struct exchange *exchange,
-                  const struct answer *answer, char rejectable[static QUESTION_SHA256_HEX]);
+void check_answer(struct check *check, const struct exchange *exchange, const struct answer *answer,
+                  char rejectable[static QUESTION_SHA256_HEX]);
 
 /* Says all there is to say; ends the process unless it is to keep going. */
 void check_fail(struct check *check, const struct exchange *exchange, const char *what);

@@ -16,17 +16,17 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
-#define ZIPF_EXPONENT    0.9
-#define ONCE_ONE_IN      50
-#define BAD_ONE_IN       40
-#define GET_ONE_IN       3
-#define MIN_TTL_ONE_IN   25
-#define STRANGER_ONE_IN  60 /* rejected tokens that nobody has ever had */
-#define SUBJECT_TOKENS   200
-#define SUBJECT_TOKEN_S  4102444800 /* far away */
-#define FORM_BYTES       3072
-#define SCOPE_BYTES      512
-#define REPEATS_MAX      2 /* of scopes in a request */
+#define ZIPF_EXPONENT       0.9
+#define ONCE_ONE_IN         50
+#define BAD_ONE_IN          40
+#define GET_ONE_IN          3
+#define MIN_TTL_ONE_IN      25
+#define STRANGER_ONE_IN     60 /* rejected tokens that nobody has ever had */
+#define SUBJECT_TOKENS      200
+#define SUBJECT_TOKEN_S     4102444800 /* far away */
+#define FORM_BYTES          3072
+#define SCOPE_BYTES         512
+#define REPEATS_MAX         2 /* of scopes in a request */
 #define SUBJECT_TOKEN_BYTES 512
 
 #define EXCHANGE_TYPE "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -43,12 +43,23 @@ const char *const scope_names[QUESTION_SCOPES] = {
 };
 
 static const enum reason mistakes[] = {
-        REASON_MISSING_GRANT_TYPE, REASON_UNSUPPORTED_GRANT_TYPE, REASON_MISSING_SUBJECT,
-        REASON_AMBIGUOUS_SUBJECT,  REASON_EMPTY_SUBJECT,          REASON_MALFORMED_ESCAPE,
-        REASON_REPEATED_PARAMETER, REASON_UNKNOWN_CLIENT,         REASON_BAD_MIN_TTL,
-        REASON_BAD_REJECTED_TOKEN, REASON_BAD_SCOPE,              REASON_NO_METADATA_HEADER,
-        REASON_NOT_FOUND,          REASON_BAD_CONTENT_TYPE,       REASON_SUBJECT_NOT_PERMITTED,
-        REASON_NO_TOKEN_URL,       REASON_UNWANTED_SUBJECT,
+        REASON_MISSING_GRANT_TYPE,
+        REASON_UNSUPPORTED_GRANT_TYPE,
+        REASON_MISSING_SUBJECT,
+        REASON_AMBIGUOUS_SUBJECT,
+        REASON_EMPTY_SUBJECT,
+        REASON_MALFORMED_ESCAPE,
+        REASON_REPEATED_PARAMETER,
+        REASON_UNKNOWN_CLIENT,
+        REASON_BAD_MIN_TTL,
+        REASON_BAD_REJECTED_TOKEN,
+        REASON_BAD_SCOPE,
+        REASON_NO_METADATA_HEADER,
+        REASON_NOT_FOUND,
+        REASON_BAD_CONTENT_TYPE,
+        REASON_SUBJECT_NOT_PERMITTED,
+        REASON_NO_TOKEN_URL,
+        REASON_UNWANTED_SUBJECT,
 };
 
 void questions_init(struct questions *questions, unsigned int process)
@@ -130,8 +141,8 @@ static void write_subject_token(char out[static SUBJECT_TOKEN_BYTES], uint32_t n
         while (at[-1] == '=')
                 at--;
         (void)sprintf(at, ".c2lnbmF0dXJl");
-        for (char *c = out; *c; c++)
-                *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+        for (char *c = out; (c = strpbrk(c, "+/")); c++)
+                *c = (char)(*c == '+' ? '-' : '_');
 }
 
 static void write_hex(char out[static QUESTION_SHA256_HEX], const char *text)
@@ -172,7 +183,8 @@ static void draw_subject(struct question *question, struct questions *questions,
                 (void)snprintf(question->subject, sizeof(question->subject), "user-once-%u-%llu%s",
                                questions->process, (unsigned long long)++questions->n_once, domain);
         } else if (question->popular % 10 == 9) {
-                /* Whatever decodes twice, folds case or cuts at a separator makes these somebody else. */
+                /* Whatever decodes twice, folds case or cuts at a separator makes these somebody
+                 * else. */
                 (void)snprintf(question->subject, sizeof(question->subject),
                                "user-%u \xc3\xbc&%%61=+\"\\A%s", question->popular, domain);
         } else {
@@ -214,13 +226,11 @@ static void put_encoded(struct room *room, const char *text, struct dice *dice)
                 else if (is_unreserved(*text) && !dice_one_in(dice, 20))
                         put(room, "%c", *text);
                 else
-                        put(room, dice_one_in(dice, 2) ? "%%%02x" : "%%%02X",
-                            (unsigned char)*text);
+                        put(room, dice_one_in(dice, 2) ? "%%%02x" : "%%%02X", (unsigned char)*text);
         }
 }
 
-static void put_parameter(struct room *room, const char *name, const char *value,
-                          struct dice *dice)
+static void put_parameter(struct room *room, const char *name, const char *value, struct dice *dice)
 {
         put(room, "%s%s=", room->size ? "&" : "", name);
         put_encoded(room, value, dice);
@@ -362,8 +372,8 @@ static void write_request(struct question *question, struct dice *dice)
 static void draw_mistake(struct question *question, const struct questions *questions,
                          struct dice *dice)
 {
-        const enum reason reason = mistakes[dice_below(dice, sizeof(mistakes) /
-                                                                     sizeof(mistakes[0]))];
+        const enum reason reason =
+                mistakes[dice_below(dice, sizeof(mistakes) / sizeof(mistakes[0]))];
 
         question->wanted = reason;
         question->kind = KIND_USERNAME;

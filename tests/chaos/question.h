@@ -55,12 +55,12 @@ struct question {
         char subject[QUESTION_SUBJECT_BYTES]; /* as the token must name it */
         char exchanged[QUESTION_SHA256_HEX];  /* of the token that is exchanged; else "" */
         unsigned int scopes;                  /* a bit for each of scope_names */
-        uint32_t popular;                     /* which of the popular ones; QUESTION_POPULAR: none */
-        uint32_t min_ttl_s;                   /* 0: none */
-        char rejected[QUESTION_SHA256_HEX];   /* "": none */
-        enum reason wanted;                   /* why it must be refused; REASON_NONE: it is good */
-        bool counted;                         /* among the requests for tokens */
-        bool bare;                            /* answered with nothing but the token */
+        uint32_t popular;                   /* which of the popular ones; QUESTION_POPULAR: none */
+        uint32_t min_ttl_s;                 /* 0: none */
+        char rejected[QUESTION_SHA256_HEX]; /* "": none */
+        enum reason wanted;                 /* why it must be refused; REASON_NONE: it is good */
+        bool counted;                       /* among the requests for tokens */
+        bool bare;                          /* answered with nothing but the token */
 
         char bytes[QUESTION_REQUEST_BYTES]; /* the request */
         size_t size;

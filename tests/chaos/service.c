@@ -143,8 +143,7 @@ static void draw(struct service *service, struct town *town)
 
 static bool is_due_to_hang_up(const struct service *service)
 {
-        return service->manner == SERVICE_HALF &&
-               service->sent >= service->question.size / 2;
+        return service->manner == SERVICE_HALF && service->sent >= service->question.size / 2;
 }
 
 /* How much may go out now. */

@@ -22,11 +22,11 @@ enum service_state {
 /* How a request goes. */
 enum service_manner {
         SERVICE_GOOD,
-        SERVICE_SLOW_SENDING,  /* in pieces */
-        SERVICE_SLOW_READING,  /* the answer waits */
-        SERVICE_HALF,          /* hangs up before all of the request is sent */
-        SERVICE_HANGING_UP,    /* does not wait for the answer */
-        SERVICE_HALF_CLOSING,  /* sends no more, but waits */
+        SERVICE_SLOW_SENDING, /* in pieces */
+        SERVICE_SLOW_READING, /* the answer waits */
+        SERVICE_HALF,         /* hangs up before all of the request is sent */
+        SERVICE_HANGING_UP,   /* does not wait for the answer */
+        SERVICE_HALF_CLOSING, /* sends no more, but waits */
         _SERVICE_MANNER_N,
 };
 

@@ -177,8 +177,7 @@ static void take_commands(void)
                 return;
         }
         program.command_size += (size_t)n;
-        while ((end = memchr(at, '\n',
-                             (size_t)(program.command + program.command_size - at)))) {
+        while ((end = memchr(at, '\n', (size_t)(program.command + program.command_size - at)))) {
                 *end = '\0';
                 take_line(at);
                 at = end + 1;
@@ -249,20 +248,22 @@ static bool add_unix(struct town *town, const char *path)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-        if (strlen(path) >= sizeof(address.sun_path) || town->n_addresses > 0)
+        const size_t size = strlen(path) + 1;
+
+        if (size > sizeof(address.sun_path) || town->n_addresses > 0)
                 return false;
-        strcpy(address.sun_path, path);
+        memcpy(address.sun_path, path, size);
         memcpy(&town->addresses[0], &address, sizeof(address));
         town->address_sizes[town->n_addresses++] = sizeof(address);
         return true;
 }
 
-static bool add_tcp(struct town *town, const char *port)
+static bool add_tcp(struct town *town, long port)
 {
-        struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+        struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
         struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
 
-        if (town->n_addresses > 1 || v4.sin_port == 0)
+        if (town->n_addresses > 1 || port < 1 || port > UINT16_MAX)
                 return false;
         v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         v6.sin6_addr = in6addr_loopback;
@@ -275,16 +276,18 @@ static bool add_tcp(struct town *town, const char *port)
 
 static bool parse_option(int option, char *value)
 {
+        static char nothing[] = "";
         static uint64_t seed;
-        const long number = strtol(value ? value : "", NULL, 10);
+        long number;
+
+        value = value ? value : nothing;
+        number = strtol(value, NULL, 10);
 
         switch (option) {
         case 'u': return add_unix(&program.town, value);
-        case 't': return add_tcp(&program.town, value);
+        case 't': return add_tcp(&program.town, number);
         case 'c': return questions_add_client(&questions, value);
-        case 'n':
-                program.n_services = (size_t)number;
-                return number > 0 && number <= SERVICES_MAX;
+        case 'n': program.n_services = (size_t)number; return number > 0 && number <= SERVICES_MAX;
         case 's': seed = (uint64_t)number; break;
         case 'p': questions.process = (unsigned int)number; break;
         case 'a': program.town.answer_max_ms = (uint64_t)number; return number > 0;
