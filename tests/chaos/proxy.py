@@ -26,6 +26,7 @@ first piece of what they hit has passed as a whole: a turn with one of them has 
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import struct
@@ -64,7 +65,7 @@ class Flow:
         self._to = None
         self._held = bytearray()
         self._barred = False
-        self._ended = False
+        self._ended = None
         self._singles = 0
 
     def lead_to(self, transport):
@@ -83,19 +84,23 @@ class Flow:
         self._singles = BYTEWISE_MAX
 
     def give(self, data):
+        if self._ended:
+            return
         if self._to and not (self._held or self._barred or self._singles):
-            self._to.write(data)
+            if not self._to.is_closing():
+                self._to.write(data)
             return
         idle = not self._held
         self._held += data
         if idle:
             self._flush()
 
-    def end(self):
-        """Nothing comes any more."""
-        self._ended = True
-        if not self._held:
-            self._flush()
+    def end(self, how="close"):
+        """Nothing comes any more: the connection is closed, or its way there ("write_eof")."""
+        if not self._ended:
+            self._ended = how
+            if not self._held:
+                self._flush()
 
     def _flush(self):
         if not self._to or self._barred or self._to.is_closing():
@@ -109,8 +114,10 @@ class Flow:
         if self._held:
             self._to.write(bytes(self._held))
             self._held.clear()
-        if self._ended:
+        if self._ended == "close":
             self._to.close()
+        elif self._ended:
+            self._to.write_eof()
 
 
 class End(asyncio.Protocol):
@@ -172,6 +179,7 @@ class Link:
             self._down.lead_to(transport)
             address = transport.get_extra_info("sockname")[0]
             self._relay.by_address[address] = self._relay.by_address.get(address, 0) + 1
+            self._relay.connect(self)
         else:
             self._far = transport
             self._up.lead_to(transport)
@@ -267,7 +275,7 @@ class Link:
             # At least the last byte is missing.
             self._down.give(data[: self._random.randrange(len(data))])
             if self._fault == "half_close":
-                self._near.write_eof()
+                self._down.end("write_eof")
                 self._far.pause_reading()
             else:
                 self.break_off(end=self._fault == "cut_answer")
@@ -372,8 +380,10 @@ class Relay:
         self.counts["connections"] += 1
         link = Link(self, self.counts["connections"])
         self.links.add(link)
-        self._start(self._connect(link))
         return End(link, near=True)
+
+    def connect(self, link):
+        self._start(self._connect(link))
 
     async def _connect(self, link):
         try:
@@ -401,8 +411,15 @@ class Relay:
         return {**self.counts, "open": len(self.links), "by_address": self.by_address}
 
 
+def give_up(loop, context):
+    """A mistake of ours ends us: whoever uses us must not take it for a fault."""
+    loop.default_exception_handler(context)
+    os._exit(70)
+
+
 async def serve():
     settings = json.loads(sys.argv[1])
+    asyncio.get_running_loop().set_exception_handler(give_up)
     relay = Relay(**settings)
     await relay.listen()
     reader = asyncio.StreamReader()

@@ -138,6 +138,24 @@ class TestProxy:
                 assert counts["turns"] == 30
         assert seen[0] == seen[1] != seen[2]
 
+    def test_all_at_once(self, issuer, proxy):
+        """Faults of one turn upon those of the turn before, on connections that are kept."""
+        proxy.set_mix({fault: 1 for fault in FAULTS if fault not in ("stall", "refuse")})
+        good = bad = 0
+        for _ in range(60):
+            caller = Caller(issuer, proxy)
+            with contextlib.closing(caller.connection):
+                try:
+                    for _ in range(10):
+                        assert payload(caller.ask())["sub"] == "pa"
+                        good += 1
+                except BROKEN:
+                    bad += 1
+        counts = proxy.counts()
+        assert good and bad
+        assert all(counts[fault] for fault in FAULTS if fault not in ("stall", "refuse"))
+        assert sum(counts[fault] for fault in BREAKING) == bad
+
     def test_nobody_listens(self, issuer, proxy):
         for seconds in (3600, 0.2):
             proxy.refuse(seconds)
