@@ -213,8 +213,9 @@ class Count:
         if not low <= value <= high:
             self.mismatches.append(f"{what}: {value} is not within {low} and {high}")
 
-    def compare(self, faults):
-        """Every counter, exactly where every answer was seen."""
+    def compare(self, faults, removed=False):
+        """Every counter, exactly where every answer was seen. `faults`: something has happened in
+        this life; `removed`: a client application has left the configuration, and its series."""
         self._compare_families(
             "answers", self.stats["answers"], by_reason(self.metrics, "egain_tokend_requests_total")
         )
@@ -226,7 +227,7 @@ class Count:
             self.stats["old"] + self.unsure,
         )
         self._compare_broker()
-        self._compare_fetches(faults)
+        self._compare_fetches(faults, removed)
         return self.mismatches
 
     def _compare_families(self, what, seen, said):
@@ -246,7 +247,7 @@ class Count:
         collapsed = sum(n for name, n in served.items() if name.endswith("+collapsed"))
         self.hold("collapsed", collapsed, waited, requests)
 
-    def _compare_fetches(self, faults):
+    def _compare_fetches(self, faults, removed):
         """Nothing is asked of the issuer without a cause: a request that found no token it could
         have, a renewal, a failure that is tried again, or a secret that was refused, when each of
         the two that there may be is tried, before and after they were read again."""
@@ -255,7 +256,7 @@ class Count:
         refused = int(self.metrics.sum("egain_tokend_fetches_total", result="credentials_refused"))
         self.hold("fetches begun", 0, begun, causes + 4 * refused + self.in_flight())
         ended = self.total("fetches_total") + self.total("fetches_unconfigured_total")
-        self.hold("fetches ended", begun - self.in_flight(), ended, begun)
+        self.hold("fetches ended", 0 if removed else begun - self.in_flight(), ended, begun)
         got = int(self.metrics.sum("egain_tokend_fetches_total", result="token"))
         self.hold("tokens fetched", 0, got, self.issuer["tokens"])
         if not faults:
@@ -290,7 +291,8 @@ class Campaign:
         self.lives = 1
         self._excused = {}  # word → until when, on the monotonic clock
         self._told = None
-        self._faults = False  # in this life of the daemon
+        self._faults = False  # in this campaign
+        self._removed = False  # a client application, in this life of the daemon
         self._base = self._issuer()
         self._own = 0
         world.tell = self._tell
@@ -304,6 +306,7 @@ class Campaign:
     def _tell(self, lines):
         for line in lines:
             if line.split()[0] in ("gone", "back"):
+                self._removed = True
                 self._excuse("change rights", 30000)
             else:
                 self.town.tell(line)
@@ -329,7 +332,7 @@ class Campaign:
         issuer = {name: n - self._base[name] for name, n in self._issuer().items()}
         own = self.world.own_requests - self._own
         count = Count(stats, metrics, issuer, own)
-        mismatches = count.compare(self._faults)
+        mismatches = count.compare(self._faults, self._removed)
         self.counts += 1
         self.exact += count.unsure == 0
         if ending:
@@ -351,6 +354,7 @@ class Campaign:
 
     def _after_start(self):
         self.lives += 1
+        self._removed = False
         self._base = self._issuer()
         self._own = self.world.own_requests
 

@@ -214,25 +214,47 @@ __attribute__((format(printf, 2, 3))) static void put(struct room *room, const c
 static bool is_unreserved(char c)
 {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               strchr("-._", c);
+               c == '-' || c == '.' || c == '_';
+}
+
+static void put_byte(struct room *room, char c)
+{
+        if (room->size + 1 < room->max)
+                room->bytes[room->size++] = c;
+        room->bytes[room->size] = '\0';
+}
+
+static void put_escaped(struct room *room, unsigned char c, bool upper)
+{
+        const char *const digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+
+        put_byte(room, '%');
+        put_byte(room, digits[c >> 4]);
+        put_byte(room, digits[c & 15]);
 }
 
 /* Percent-encodes what must be, and now and then what need not. */
 static void put_encoded(struct room *room, const char *text, struct dice *dice)
 {
+        const bool plain = dice_one_in(dice, 2);
+
         for (; *text; text++) {
                 if (*text == ' ' && dice_one_in(dice, 2))
-                        put(room, "+");
-                else if (is_unreserved(*text) && !dice_one_in(dice, 20))
-                        put(room, "%c", *text);
+                        put_byte(room, '+');
+                else if (is_unreserved(*text) && (plain || !dice_one_in(dice, 10)))
+                        put_byte(room, *text);
                 else
-                        put(room, dice_one_in(dice, 2) ? "%%%02x" : "%%%02X", (unsigned char)*text);
+                        put_escaped(room, (unsigned char)*text, dice_one_in(dice, 2));
         }
 }
 
 static void put_parameter(struct room *room, const char *name, const char *value, struct dice *dice)
 {
-        put(room, "%s%s=", room->size ? "&" : "", name);
+        if (room->size > 0)
+                put_byte(room, '&');
+        while (*name)
+                put_byte(room, *name++);
+        put_byte(room, '=');
         put_encoded(room, value, dice);
 }
 

@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #define BAD_MANNERS_ONE_IN 12
-#define SHORT_ONE_IN       8  /* connections that are for one request */
-#define AGAIN_ONE_IN       4  /* questions that are asked again, */
-#define REJECT_ONE_IN      40 /* with the token that came reported as refused */
+#define SHORT_ONE_IN       8   /* connections that are for one request */
+#define AGAIN_ONE_IN       4   /* questions that are asked again, */
+#define REJECT_ONE_IN      400 /* with the token that came reported as refused */
 #define PIECE_BYTES        40
 #define PIECE_PAUSE_MS     60
 #define READING_PAUSE_MS   1500
