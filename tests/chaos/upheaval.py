@@ -240,8 +240,9 @@ def lifetimes_vary(world, rng, lasts_s):
 
 @action(weight=3, lasts_s=3, lingers_ms=FAILURE_MS)
 def issuer_grants_another_scope(world, rng, lasts_s):
+    """For tokens that live a few seconds: as long as they do, answers name that scope."""
     scope = rng.choice((READ, MANAGE, f"{READ} {MANAGE} admin", "admin", " ", "\x7f", "a" * 5000))
-    return misbehave(world, rng, lasts_s, {"granted_scope": scope})
+    return misbehave(world, rng, lasts_s, {"granted_scope": scope, "lifetime": 10})
 
 
 @action(weight=3, lasts_s=8, lingers_ms=FAILURE_MS)
