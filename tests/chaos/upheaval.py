@@ -433,7 +433,7 @@ CHANGES = (
     {"limits": {"max_token_size": "2K"}},
     {"upstream": {"max_in_flight": 1}},
     {"upstream": {"max_in_flight_total": 40}},
-    {"upstream": {"timeout": "1s"}},
+    {"upstream": {"timeout": "1s", "connect_timeout": "1s"}},
     {"upstream": {"timeout": "9s"}},
 )
 
