@@ -529,7 +529,7 @@ def configuration_is_bad(world, rng, _lasts_s):
 # Lives.
 
 
-@action(weight=2)
+@action(weight=4)
 def daemon_is_restarted(world, rng, _lasts_s):
     """Warm, or cold: then no token is left that was there before."""
     warm = rng.random() < 0.75
@@ -537,7 +537,7 @@ def daemon_is_restarted(world, rng, _lasts_s):
     return {"warm": warm, "restored": world.revive(), "told_before": 1}
 
 
-@action(weight=2)
+@action(weight=4)
 def daemon_is_killed(world, rng, _lasts_s):
     """kill -9, perhaps while it ends: then it may have left its tokens to the manager already."""
     ending_s = rng.choice((None, None, 0.0, rng.uniform(0, 0.1)))
