@@ -27,6 +27,7 @@ LETTERS = ((PORTAL, "ucd"), (CRM, "uc"), (STAFF, "ud"), (LOBBY, "ad"))
 
 ANSWER_MAX_S = 40  # a request without an answer for so long is lost
 DRAIN_MAX_S = 60
+CALM_RATE = 300  # questions a second that the proxy and the issuer can all serve
 
 # A user that nobody has; numbers will do for rules.
 UIDS = (0, 23451, 23452)
@@ -401,12 +402,14 @@ class Campaign:
         return record
 
     def run(self, seconds, pause_s=1.0):
-        """Calm for a tenth of the time, and then one upheaval after the other."""
+        """Calm for a tenth of the time, and then one upheaval after the other. While nothing is in
+        memory yet nearly every question costs a fetch, and nothing excuses one that takes long."""
         end = time.monotonic() + seconds
-        self.town.set_rate(self.rate)
+        self.town.set_rate(min(self.rate, CALM_RATE))
         self._tell_excuses()
         self.calm_phase(seconds / 20, manners=False)
         self.calm_phase(seconds / 20, manners=True)
+        self.town.set_rate(self.rate)
         self.town.tell("go")
         turns = 0
         while time.monotonic() < end:
