@@ -94,7 +94,16 @@ static bool is_bearer(struct json *object)
         }
 }
 
-/* What was granted; empty where the issuer does not say, which some do with null or "". */
+/* Without a single value. */
+static bool is_blank(struct text scope)
+{
+        for (size_t i = 0; i < scope.size; i++)
+                if (scope.bytes[i] != ' ')
+                        return false;
+        return true;
+}
+
+/* What was granted; empty where the issuer does not say, which some do with null, "" or blanks. */
 static bool read_scope(struct json *object, struct text *ret)
 {
         *ret = (struct text){};
@@ -102,9 +111,12 @@ static bool read_scope(struct json *object, struct text *ret)
                 return true;
         switch (json_get_text(object, "scope", ret)) {
         case JSON_MEMBER_ABSENT: return true;
-        case JSON_MEMBER_PRESENT: return ret->size == 0 || answer_is_scope(*ret);
+        case JSON_MEMBER_PRESENT: break;
         default: return false;
         }
+        if (is_blank(*ret))
+                *ret = (struct text){};
+        return ret->size == 0 || answer_is_scope(*ret);
 }
 
 /* Whether what was issued is an access token, where the issuer says. */

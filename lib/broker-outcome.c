@@ -93,12 +93,16 @@ static void note_changes(struct broker *broker, const struct application *applic
                 broker_add_note(broker, NOTE_CLIENT_WELL, application, issuer->url, REASON_NONE, 0);
 }
 
+/* Who has reported this very token is told so, whatever has become of the entry meanwhile. */
 static void give_token(struct broker *broker, struct flight *flight, struct token *token,
-                       enum reason detail, uint64_t now_ms)
+                       enum reason detail_for_all, uint64_t now_ms)
 {
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
+                enum reason detail = detail_for_all;
 
+                if (!detail && broker_is_rejected(token, waiter->request))
+                        detail = REASON_REPEATED_TOKEN;
                 broker_reply_token(broker, &waiter->reply, token, detail, now_ms);
                 broker_release_waiter(broker, waiter);
         }

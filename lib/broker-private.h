@@ -108,6 +108,9 @@ int broker_recall_request(struct broker *broker, struct question *question,
 enum worth broker_entry_worth(const struct broker *broker, struct question *question,
                               enum cache_status *ret_status, bool *ret_reported);
 
+/* Whether the request says that an API refused this very token. */
+bool broker_is_rejected(const struct token *token, const struct token_request *request);
+
 /* A remembered refusal of this grant, or of its scope for any subject; else REASON_NONE. */
 enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
                                       uint64_t *ret_left_ms);

@@ -139,7 +139,7 @@ static bool satisfies(const struct token *token, uint64_t min_ttl_ms, uint64_t n
                now_ms - token->sent_at_ms < young_ms;
 }
 
-static bool is_rejected_by(const struct token *token, const struct token_request *request)
+bool broker_is_rejected(const struct token *token, const struct token_request *request)
 {
         const struct text value = token_value(token);
         uint8_t digest[SHA256_BYTES];
@@ -162,7 +162,7 @@ enum worth broker_entry_worth(const struct broker *broker, struct question *ques
 
         question->freshness = broker_freshness(broker, entry->token, question->now_ms);
         *ret_status = CACHE_STATUS_FWD_REQUEST;
-        if (is_rejected_by(entry->token, question->request)) {
+        if (broker_is_rejected(entry->token, question->request)) {
                 *ret_reported = true;
                 return WORTH_NOTHING;
         }

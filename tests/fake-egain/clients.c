@@ -18,6 +18,8 @@ struct client {
         char *tenant;
         char *client_id;
         char *secrets[CLIENTS_SECRETS_MAX];
+        unsigned numbers[CLIENTS_SECRETS_MAX]; /* of the secrets */
+        unsigned last_number;                  /* of all there ever were */
         size_t n_secrets;
 };
 
@@ -71,6 +73,26 @@ static struct client *find(const struct clients *clients, const char *tenant, co
         return NULL;
 }
 
+/* The number that a secret has among those of `old`, which may be NULL; 0: it is new. */
+static unsigned number_in(const struct client *old, const char *secret)
+{
+        for (size_t i = 0; old && i < old->n_secrets; i++) {
+                if (strcmp(old->secrets[i], secret) == 0)
+                        return old->numbers[i];
+        }
+        return 0;
+}
+
+static void number_secrets(struct client *client, const struct client *old)
+{
+        client->last_number = old ? old->last_number : 0;
+        for (size_t i = 0; i < client->n_secrets; i++) {
+                client->numbers[i] = number_in(old, client->secrets[i]);
+                if (client->numbers[i] == 0)
+                        client->numbers[i] = ++client->last_number;
+        }
+}
+
 void clients_init(struct clients *clients)
 {
         list_init(&clients->entries);
@@ -98,6 +120,7 @@ int clients_put(struct clients *clients, const char *tenant, const char *client_
         if (r)
                 return error_trace(r);
 
+        number_secrets(client, old);
         list_push_back(&clients->entries, &client->link);
         if (old)
                 client_free(old);
@@ -112,13 +135,8 @@ bool clients_know_tenant(const struct clients *clients, const char *tenant)
 }
 
 bool clients_accept(const struct clients *clients, const char *tenant, const char *client_id,
-                    const char *secret)
+                    const char *secret, unsigned *ret_number)
 {
-        const struct client *client = find(clients, tenant, client_id);
-
-        for (size_t i = 0; client && i < client->n_secrets; i++) {
-                if (strcmp(client->secrets[i], secret) == 0)
-                        return true;
-        }
-        return false;
+        *ret_number = number_in(find(clients, tenant, client_id), secret);
+        return *ret_number != 0;
 }

@@ -31,5 +31,8 @@ int clients_put(struct clients *clients, const char *tenant, const char *client_
                 const char *const *secrets, size_t n_secrets);
 
 bool clients_know_tenant(const struct clients *clients, const char *tenant);
+
+/* Whether the secret may be used now. The first secret of an application has the number 1, each one
+ * that comes later the next; one that stays keeps its own. */
 bool clients_accept(const struct clients *clients, const char *tenant, const char *client_id,
-                    const char *secret);
+                    const char *secret, unsigned *ret_number);

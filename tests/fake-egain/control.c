@@ -6,6 +6,9 @@
  *   counter is within its bounds; with 408 if it never was.
  * - POST /_control/behaviour: one rule more, see struct rule in rule.h; tells its id.
  * - POST /_control/release, [{"count": n}]: lets held requests go, the oldest first.
+ * - GET /_control/counters: the numbers of the statistics alone.
+ * - POST /_control/forget, [{"id": n}]: takes a rule out, or all, and lets go what waits for it.
+ * - PUT /_control/clock, {"offset_s": n}: our wall clock is so far ahead of the host's.
  * - POST /_control/reset: as if just started, but for clients and serial numbers.
  * - PUT /_control/clients, {"tenant", "client_id", "secrets"}: a client application, new or with
  *   other secrets.
@@ -31,6 +34,7 @@
 #define JSON_DEPTH_MAX          8
 #define WAIT_TIMEOUT_DEFAULT_MS 10000
 #define WAIT_TIMEOUT_MAX_MS     600000
+#define CLOCK_OFFSET_MAX_S      INT64_C(316224000) /* ten years */
 
 static enum MHD_Result refuse(struct request *request, unsigned status, const char *why)
 {
@@ -96,6 +100,11 @@ static enum MHD_Result get_stats(struct request *request)
         return respond(request, 200, stats_render(&request->server->stats));
 }
 
+static enum MHD_Result get_counters(struct request *request)
+{
+        return respond(request, 200, stats_render_counters(&request->server->stats));
+}
+
 static enum MHD_Result post_behaviour(struct request *request)
 {
         struct json_object *json = parse_body(request);
@@ -115,25 +124,55 @@ static enum MHD_Result post_behaviour(struct request *request)
         }
 }
 
+/* Whether the body is an object of just this integer. */
+static bool read_integer(const struct request *request, const char *name, int64_t *ret_integer)
+{
+        struct json_object *json = parse_body(request);
+        struct json_object *value = NULL;
+        bool given;
+
+        given = json_object_is_type(json, json_type_object) &&
+                json_object_object_length(json) == 1 &&
+                json_object_object_get_ex(json, name, &value) &&
+                json_object_is_type(value, json_type_int);
+        if (given)
+                *ret_integer = json_object_get_int64(value);
+        json_object_put(json);
+        return given;
+}
+
+static enum MHD_Result post_forget(struct request *request)
+{
+        struct server *server = request->server;
+        int64_t id = 0;
+
+        if (request->body.size > 0 && (!read_integer(request, "id", &id) || id < 1))
+                return refuse(request, 400, "takes nothing or {\"id\": n}");
+        if (id)
+                rules_remove(&server->rules, (uint64_t)id);
+        else
+                rules_clear(&server->rules);
+        endpoint_forget(server, (uint64_t)id);
+        return respond(request, 200, json_object_new_object());
+}
+
+static enum MHD_Result put_clock(struct request *request)
+{
+        int64_t offset_s;
+
+        if (!read_integer(request, "offset_s", &offset_s) || offset_s > CLOCK_OFFSET_MAX_S ||
+            offset_s < -CLOCK_OFFSET_MAX_S)
+                return refuse(request, 400, "takes {\"offset_s\": n}, of at most ten years");
+        request->server->clock_offset_s = offset_s;
+        return respond(request, 200, json_object_new_object());
+}
+
 static enum MHD_Result post_release(struct request *request)
 {
-        struct json_object *json = NULL;
-        struct json_object *count = NULL;
         int64_t limit = INT64_MAX;
 
-        if (request->body.size > 0) {
-                json = parse_body(request);
-                if (!json_object_is_type(json, json_type_object) ||
-                    json_object_object_length(json) != 1 ||
-                    !json_object_object_get_ex(json, "count", &count) ||
-                    !json_object_is_type(count, json_type_int) ||
-                    json_object_get_int64(count) < 1) {
-                        json_object_put(json);
-                        return refuse(request, 400, "takes nothing or {\"count\": n}");
-                }
-                limit = json_object_get_int64(count);
-                json_object_put(json);
-        }
+        if (request->body.size > 0 && (!read_integer(request, "count", &limit) || limit < 1))
+                return refuse(request, 400, "takes nothing or {\"count\": n}");
         return respond_number(request, "released",
                               endpoint_release(request->server, (size_t)limit));
 }
@@ -143,7 +182,8 @@ static enum MHD_Result post_reset(struct request *request)
         if (request->body.size > 0)
                 return refuse(request, 400, "takes nothing");
         rules_clear(&request->server->rules);
-        endpoint_reset(request->server);
+        endpoint_forget(request->server, 0);
+        request->server->clock_offset_s = 0;
         if (stats_reset(&request->server->stats))
                 return MHD_NO;
         return respond(request, 200, json_object_new_object());
@@ -310,7 +350,10 @@ static const struct route {
 } routes[] = {
         {"GET", "/_control/stats", get_stats},
         {"GET", "/_control/wait", get_wait},
+        {"GET", "/_control/counters", get_counters},
         {"POST", "/_control/behaviour", post_behaviour},
+        {"POST", "/_control/forget", post_forget},
+        {"PUT", "/_control/clock", put_clock},
         {"POST", "/_control/release", post_release},
         {"POST", "/_control/reset", post_reset},
         {"PUT", "/_control/clients", put_clients},

@@ -9,8 +9,8 @@
 
 #include "endpoint.h"
 
+#include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "error.h"
 #include "reply.h"
@@ -46,6 +46,8 @@ static int write_token(const struct request *request, struct text *body)
         struct mint *mint = &request->server->mint;
         int64_t lifetime_s = rule->lifetime.given ? rule->lifetime.value
                                                   : request->server->options->lifetime_s;
+        const int64_t jwt_lifetime_s = rule->jwt_lifetime.given ? rule->jwt_lifetime.value
+                                                                : lifetime_s;
         struct mint_order order = {
                 .tenant = grant->tenant,
                 .client_id = grant->client_id,
@@ -53,16 +55,22 @@ static int write_token(const struct request *request, struct text *body)
                 .subject = grant->subject,
                 .scope = grant->scope,
                 .exchanged = grant->exchanged[0] ? grant->exchanged : NULL,
-                .now_s = time(NULL),
-                .lifetime_s = rule->jwt_lifetime.given ? rule->jwt_lifetime.value : lifetime_s,
+                .other_subject = rule->mint_subject,
+                .now_s = server_wall_s(request->server),
+                .now_ms = pause_now_ms(),
+                .lifetime_s = rule->omit & RULE_OMIT_EXPIRES_IN ? jwt_lifetime_s : lifetime_s,
+                .jwt_lifetime_s = jwt_lifetime_s,
+                .secret_number = grant->secret_number,
                 .repeat = rule->repeat_token,
+                .repeat_live = rule->remaining,
         };
+        int64_t left_s = lifetime_s;
         int r;
 
         text_append_str(body, "{");
         if (begin_member(body, rule->omit, RULE_OMIT_ACCESS_TOKEN, "access_token")) {
                 text_append_str(body, "\"");
-                r = mint_token(mint, &order, body);
+                r = mint_token(mint, &order, body, &left_s);
                 if (r)
                         return error_trace(r);
                 text_append_str(body, "\"");
@@ -73,7 +81,7 @@ static int write_token(const struct request *request, struct text *body)
                 if (rule->expires_in_json)
                         text_append_str(body, rule->expires_in_json);
                 else
-                        text_append_number(body, lifetime_s);
+                        text_append_number(body, rule->remaining ? left_s : lifetime_s);
         }
         if (begin_member(body, rule->omit, RULE_OMIT_SCOPE, "scope"))
                 text_append_json(body, rule->granted_scope ? rule->granted_scope : grant->scope);
@@ -200,7 +208,8 @@ static int judge(struct request *request)
         };
         int r;
 
-        r = grant_judge(&request->grant, &facts, server->options, &server->clients);
+        r = grant_judge(&request->grant, &facts, server->options, &server->clients,
+                        server_wall_s(server));
         if (r)
                 return error_trace(r);
         request->counted = true;
@@ -210,6 +219,32 @@ static int judge(struct request *request)
                 return error_trace(r);
         server_mark_connection(request->connection, &server->stats);
         return 0;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+        return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Whether two requests ask for the same token. */
+static bool are_twins(const struct grant *a, const struct grant *b)
+{
+        return a->endpoint == b->endpoint && strcmp(a->tenant, b->tenant) == 0 &&
+               is_same(a->client_id, b->client_id) && is_same(a->label, b->label) &&
+               is_same(a->scope, b->scope) && strcmp(a->exchanged, b->exchanged) == 0;
+}
+
+/* Counts a request if one that asks for the same is waiting, and its client for it. */
+static void count_twin(struct request *request)
+{
+        list_for_each (it, &request->server->waiting) {
+                const struct request *other = list_entry(it, struct request, waiting);
+
+                if (are_twins(&other->grant, &request->grant) && pause_is_awaited(&other->pause)) {
+                        request->server->stats.twins++;
+                        return;
+                }
+        }
 }
 
 enum MHD_Result endpoint_receive(struct request *request)
@@ -231,6 +266,7 @@ enum MHD_Result endpoint_receive(struct request *request)
         if (judge(request))
                 return MHD_NO;
 
+        count_twin(request);
         request->rule = rules_match(&request->server->rules, request->grant.tenant,
                                     request->grant.label);
         rule = rule_of(request);
@@ -281,11 +317,13 @@ size_t endpoint_release(struct server *server, size_t limit)
         return n;
 }
 
-void endpoint_reset(struct server *server)
+void endpoint_forget(struct server *server, uint64_t rule_id)
 {
         list_for_each_safe (it, &server->waiting) {
                 struct request *request = list_entry(it, struct request, waiting);
 
+                if (rule_id && (!request->rule || request->rule->id != rule_id))
+                        continue;
                 rule_unref(request->rule);
                 request->rule = NULL;
                 request_wake(request);

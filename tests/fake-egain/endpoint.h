@@ -5,6 +5,7 @@
 
 #include <microhttpd.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct request;
 struct server;
@@ -21,5 +22,5 @@ void endpoint_finish(struct request *request);
 /* Lets the oldest `limit` held requests go; returns how many there were. */
 size_t endpoint_release(struct server *server, size_t limit);
 
-/* Lets every waiting request go, to be answered normally. */
-void endpoint_reset(struct server *server);
+/* Lets the requests go that wait because of one rule, to be answered normally; 0: all that wait. */
+void endpoint_forget(struct server *server, uint64_t rule_id);

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <openssl/sha.h>
 
@@ -252,7 +251,7 @@ static void judge_client_credentials(struct grant *grant)
                 refuse(grant, 200, NULL, NULL);
 }
 
-static void judge_token_exchange(struct grant *grant, const struct options *options)
+static void judge_token_exchange(struct grant *grant, const struct options *options, int64_t now_s)
 {
         static const char *const names[] = {
                 "grant_type",         "client_id",       "client_secret", "scope",
@@ -272,28 +271,29 @@ static void judge_token_exchange(struct grant *grant, const struct options *opti
         else if (!grant->subject || !options_names_have(&options->registrations, grant->subject,
                                                         strlen(grant->subject)))
                 refuse_request(grant, "unknown registration_id");
-        else if (!token || !jwt_is_live(token, time(NULL)))
+        else if (!token || !jwt_is_live(token, now_s))
                 refuse_request(grant, "the subject_token is no JWT, or has ended");
         else
                 refuse(grant, 200, NULL, NULL);
 }
 
-static void judge_subject(struct grant *grant, const struct options *options)
+static void judge_subject(struct grant *grant, const struct options *options, int64_t now_s)
 {
         switch (grant->type) {
         case GRANT_TYPE_CLIENT_CREDENTIALS: judge_client_credentials(grant); break;
-        case GRANT_TYPE_TOKEN_EXCHANGE: judge_token_exchange(grant, options); break;
+        case GRANT_TYPE_TOKEN_EXCHANGE: judge_token_exchange(grant, options, now_s); break;
         default: judge_named_subject(grant, options); break;
         }
 }
 
 /* Anonymous customers come with the placeholders, or with a client_id of their own. */
-static bool accepts(const struct grant *grant, const char *secret, const struct clients *clients)
+static bool accepts(struct grant *grant, const char *secret, const struct clients *clients)
 {
         if (grant->endpoint == GRANT_ENDPOINT_ANONYMOUS &&
             strcmp(grant->client_id, PLACEHOLDER_ID) == 0)
                 return strcmp(secret, PLACEHOLDER_SECRET) == 0;
-        return clients_accept(clients, grant->tenant, grant->client_id, secret);
+        return clients_accept(clients, grant->tenant, grant->client_id, secret,
+                              &grant->secret_number);
 }
 
 static bool is_served(const struct grant *grant)
@@ -304,7 +304,7 @@ static bool is_served(const struct grant *grant)
 }
 
 static void judge_form(struct grant *grant, const struct options *options,
-                       const struct clients *clients)
+                       const struct clients *clients, int64_t now_s)
 {
         const char *grant_type = form_get(&grant->form, "grant_type");
         const char *secret = form_get(&grant->form, "client_secret");
@@ -327,11 +327,11 @@ static void judge_form(struct grant *grant, const struct options *options,
         else if (!scopes_are_assigned(grant->scope, &options->scopes))
                 refuse(grant, 400, "invalid_scope", "a scope is not assigned");
         else
-                judge_subject(grant, options);
+                judge_subject(grant, options, now_s);
 }
 
 int grant_judge(struct grant *grant, const struct grant_request *request,
-                const struct options *options, const struct clients *clients)
+                const struct options *options, const struct clients *clients, int64_t now_s)
 {
         bool form = is_form(request->content_type) && !request->body_too_long;
         int r;
@@ -356,7 +356,7 @@ int grant_judge(struct grant *grant, const struct grant_request *request,
         else if (request->body_too_long)
                 refuse(grant, 413, "invalid_request", "the body is longer than 64 KiB");
         else if (!grant->status)
-                judge_form(grant, options, clients);
+                judge_form(grant, options, clients, now_s);
         return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "form.h"
 #include "options.h"
@@ -41,6 +42,7 @@ struct grant {
                            * "exchange"; static */
         char *label;      /* owned; "kind:subject" as soon as exactly one was given */
         char exchanged[GRANT_DIGEST_DIGITS + 1]; /* SHA-256 of the subject token; "": none */
+        unsigned secret_number; /* of the client_secret, see clients.h; 0: a placeholder, or none */
 
         unsigned status;         /* 200: granted */
         const char *error;       /* static; RFC 6749, section 5.2; NULL when granted */
@@ -64,9 +66,9 @@ enum {
 };
 int grant_parse_path(struct grant *grant, const char *path, const char *query);
 
-/* Fills in the rest. 0 (see grant->status) or -ENOMEM. */
+/* Fills in the rest; `now_s` is the wall clock. 0 (see grant->status) or -ENOMEM. */
 int grant_judge(struct grant *grant, const struct grant_request *request,
-                const struct options *options, const struct clients *clients);
+                const struct options *options, const struct clients *clients, int64_t now_s);
 
 /* Takes a grant of all zeroes, too. */
 void grant_deinit(struct grant *grant);

@@ -52,7 +52,7 @@ static struct json_object *parse_part(const char *part, size_t size)
         return object;
 }
 
-bool jwt_is_live(const char *token, time_t now_s)
+bool jwt_is_live(const char *token, int64_t now_s)
 {
         const char *first = strchr(token, '.'), *second = first ? strchr(first + 1, '.') : NULL;
         struct json_object *header, *claims, *exp;

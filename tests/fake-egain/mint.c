@@ -5,8 +5,9 @@
  * but its key is in this file: nobody must ever trust it.
  *
  * Everything in a token follows from its key (tenant, client application, subject, scope) and its
- * stamp (serial, iat, exp), so repeating one takes a stamp and not a copy. The table of stamps
- * stops taking new keys at MINT_KEYS_MAX; a key beyond that gets a new token each time.
+ * stamp (serial, times, number of the secret), so repeating one takes a stamp and not a copy. The
+ * table of stamps stops taking new keys at MINT_KEYS_MAX; a key beyond that gets a new token each
+ * time.
  */
 
 #include "mint.h"
@@ -32,6 +33,9 @@ struct stamp {
         uint64_t serial;
         int64_t iat;
         int64_t exp;
+        uint64_t minted_ms; /* monotonic clock, which no step of the wall clock moves */
+        int64_t lifetime_s;
+        unsigned secret_number;
         char key[];
 };
 
@@ -114,7 +118,8 @@ static void append_payload(struct text *text, const struct mint_order *order,
         size_t around = sizeof(header) - 1 + 1 + SIGNATURE_CHARS;
         size_t wanted = token_bytes > around ? (token_bytes - around) / 4 * 3 : 0;
 
-        append_member(text, "{\"sub\":", order->subject);
+        append_member(text,
+                      "{\"sub\":", order->other_subject ? order->other_subject : order->subject);
         append_member(text, ",\"kind\":", order->kind);
         append_member(text, ",\"scope\":", order->scope);
         append_member(text, ",\"client_id\":", order->client_id);
@@ -127,6 +132,12 @@ static void append_payload(struct text *text, const struct mint_order *order,
         text_append_number(text, stamp->iat);
         text_append_str(text, ",\"exp\":");
         text_append_number(text, stamp->exp);
+        text_append_str(text, ",\"minted_ms\":");
+        text_append_number(text, (int64_t)stamp->minted_ms);
+        text_append_str(text, ",\"lifetime\":");
+        text_append_number(text, stamp->lifetime_s);
+        text_append_str(text, ",\"secret\":");
+        text_append_number(text, stamp->secret_number);
         text_append_str(text, pad_member);
         while (!text->error && text->bytes.size + 2 < wanted) {
                 static const char pad[] =
@@ -152,7 +163,31 @@ static int sign(struct text *text, size_t start)
         return 0;
 }
 
-int mint_token(struct mint *mint, const struct mint_order *order, struct text *text)
+static int64_t left_s(const struct stamp *stamp, uint64_t now_ms)
+{
+        return stamp->lifetime_s - (int64_t)((now_ms - stamp->minted_ms + 999) / 1000);
+}
+
+static bool repeats(const struct stamp *stamp, const struct mint_order *order)
+{
+        if (stamp->serial == 0 || !order->repeat)
+                return false;
+        return !order->repeat_live || left_s(stamp, order->now_ms) >= 1;
+}
+
+static void renew(struct stamp *stamp, struct mint *mint, const struct mint_order *order)
+{
+        stamp->serial = ++mint->serial;
+        stamp->iat = order->now_s;
+        if (__builtin_add_overflow(order->now_s, order->jwt_lifetime_s, &stamp->exp))
+                stamp->exp = INT64_MAX;
+        stamp->minted_ms = order->now_ms;
+        stamp->lifetime_s = order->lifetime_s;
+        stamp->secret_number = order->secret_number;
+}
+
+int mint_token(struct mint *mint, const struct mint_order *order, struct text *text,
+               int64_t *ret_left_s)
 {
         struct text payload = TEXT_INIT;
         struct stamp fresh = {0};
@@ -165,12 +200,9 @@ int mint_token(struct mint *mint, const struct mint_order *order, struct text *t
                 return error_trace(r);
         if (!stamp)
                 stamp = &fresh;
-        if (stamp->serial == 0 || !order->repeat) {
-                stamp->serial = ++mint->serial;
-                stamp->iat = order->now_s;
-                if (__builtin_add_overflow(order->now_s, order->lifetime_s, &stamp->exp))
-                        stamp->exp = INT64_MAX;
-        }
+        if (!repeats(stamp, order))
+                renew(stamp, mint, order);
+        *ret_left_s = left_s(stamp, order->now_ms);
 
         append_payload(&payload, order, stamp, mint->token_bytes);
         start = text->bytes.size;

@@ -17,6 +17,7 @@
 
 #include <limits.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -128,6 +129,16 @@ bool pause_begin(struct pause *pause, struct pauses *pauses, struct MHD_Connecti
         (void)epoll_ctl(pauses->epoll_fd, EPOLL_CTL_ADD, pause_fd(pause), &event);
         MHD_suspend_connection(connection);
         return true;
+}
+
+bool pause_is_awaited(const struct pause *pause)
+{
+        struct pollfd fd = {.events = POLLRDHUP};
+
+        if (!pause->pauses)
+                return false;
+        fd.fd = pause_fd(pause);
+        return poll(&fd, 1, 0) == 0;
 }
 
 void pause_end(struct pause *pause)

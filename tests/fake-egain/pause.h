@@ -54,5 +54,9 @@ int pauses_timeout_ms(const struct pauses *pauses, uint64_t now_ms);
 bool pause_begin(struct pause *pause, struct pauses *pauses, struct MHD_Connection *connection,
                  uint64_t due_ms);
 
+/* Whether the client of a paused request is still there. It may have left a moment ago, before that
+ * was noticed. */
+bool pause_is_awaited(const struct pause *pause);
+
 /* Does nothing when not paused. */
 void pause_end(struct pause *pause);

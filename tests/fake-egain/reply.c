@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <json-c/json.h>
 
@@ -130,7 +131,23 @@ static bool add_header(struct MHD_Response *response, const char *name, const ch
         return MHD_add_response_header(response, name, value) == MHD_YES;
 }
 
-static bool add_headers(struct MHD_Response *response, const struct reply *reply)
+/* Where our clock is the host's, libmicrohttpd adds the date. */
+static bool add_date(struct MHD_Response *response, const struct server *server)
+{
+        const time_t now_s = (time_t)server_wall_s(server);
+        struct tm tm;
+        char text[64];
+
+        if (!server->clock_offset_s)
+                return true;
+        if (!gmtime_r(&now_s, &tm) ||
+            strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm) == 0)
+                return false;
+        return add_header(response, "Date", text);
+}
+
+static bool add_headers(struct MHD_Response *response, const struct reply *reply,
+                        const struct server *server)
 {
         if (reply->headers) {
                 struct json_object_iterator it = json_object_iter_begin(reply->headers);
@@ -144,7 +161,7 @@ static bool add_headers(struct MHD_Response *response, const struct reply *reply
                                 return false;
                 }
         }
-        return add_header(response, "Cache-Control", "no-store") &&
+        return add_date(response, server) && add_header(response, "Cache-Control", "no-store") &&
                add_header(response, "Content-Type", reply->content_type) &&
                add_header(response, "Allow", reply->allow);
 }
@@ -159,7 +176,7 @@ enum MHD_Result reply_send(struct reply *reply, struct request *request)
         text_deinit(&reply->body);
         if (!response)
                 return MHD_NO;
-        if (add_headers(response, reply))
+        if (add_headers(response, reply, request->server))
                 result = MHD_queue_response(request->connection, reply->status, response);
         MHD_destroy_response(response);
         request->state = REQUEST_ANSWERED;

@@ -40,6 +40,7 @@ static const struct field {
         int64_t high;
 } fields[] = {
         {"count", FIELD_NUMBER, offsetof(struct rule, count), 1, INT64_MAX},
+        {"every", FIELD_NUMBER, offsetof(struct rule, every), 1, INT64_MAX},
         {"subject", FIELD_STRING, offsetof(struct rule, subject)},
         {"tenant", FIELD_STRING, offsetof(struct rule, tenant)},
         {"hold", FIELD_BOOL, offsetof(struct rule, hold)},
@@ -63,6 +64,8 @@ static const struct field {
         {"granted_scope", FIELD_STRING, offsetof(struct rule, granted_scope)},
         {"omit", FIELD_OMIT, 0},
         {"repeat_token", FIELD_BOOL, offsetof(struct rule, repeat_token)},
+        {"remaining", FIELD_BOOL, offsetof(struct rule, remaining)},
+        {"mint_subject", FIELD_STRING, offsetof(struct rule, mint_subject)},
 };
 
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -236,6 +239,8 @@ static int check(const struct rule *rule, char *reason)
                 return invalid(reason, "body, body_base64, body_size, error", "only one of them");
         if (rule->error_description && !rule->error)
                 return invalid(reason, "error_description", "needs error");
+        if (rule->remaining && !rule->repeat_token)
+                return invalid(reason, "remaining", "needs repeat_token");
         return 0;
 }
 
@@ -285,6 +290,16 @@ void rules_clear(struct rules *rules)
         }
 }
 
+void rules_remove(struct rules *rules, uint64_t id)
+{
+        list_for_each_safe (it, &rules->entries) {
+                struct rule *rule = list_entry(it, struct rule, link);
+
+                if (rule->id == id)
+                        drop(rules, rule);
+        }
+}
+
 int rules_add(struct rules *rules, struct json_object *json, uint64_t *ret_id,
               char reason[static RULE_REASON_MAX])
 {
@@ -320,6 +335,9 @@ struct rule *rules_match(struct rules *rules, const char *tenant, const char *la
                         continue;
                 if (rule->subject && (!label || strcmp(rule->subject, label) != 0))
                         continue;
+                if (rule->every.given && ++rule->n_fitted < (uint64_t)rule->every.value)
+                        continue;
+                rule->n_fitted = 0;
                 rule->refs++;
                 if (rule->count.given && --rule->count.value == 0)
                         drop(rules, rule);

@@ -39,6 +39,8 @@ struct rule {
         uint64_t id;
 
         struct rule_number count; /* how many requests more it applies to; absent: until a reset */
+        struct rule_number every; /* of the requests that fit, only each so-manieth; absent: all */
+        uint64_t n_fitted;        /* so far, since the last that it applied to */
         char *subject;            /* filter: "kind:subject" */
         char *tenant;             /* filter */
 
@@ -67,6 +69,9 @@ struct rule {
         char *granted_scope;             /* the member scope; absent: as asked for */
         unsigned omit;                   /* members left out; an array of their names in JSON */
         bool repeat_token;               /* the last token of this tenant, client, subject, scope */
+        bool remaining;                  /* with repeat_token: expires_in is what is left of it, and
+                                          * one that has run out is not repeated */
+        char *mint_subject;              /* sub of the token; absent: as asked for */
 
         /* how: whole, unless one of these is there */
         bool close;                    /* RST instead of an answer */
@@ -89,6 +94,9 @@ void rules_init(struct rules *rules);
 
 /* Takes out every rule. Requests that have one keep it alive. */
 void rules_clear(struct rules *rules);
+
+/* Takes out one rule, if it is still there. */
+void rules_remove(struct rules *rules, uint64_t id);
 
 /* Adds the rule that `json` describes. 0, -ENOMEM, RULES_E_FULL or RULES_E_INVALID. */
 int rules_add(struct rules *rules, struct json_object *json, uint64_t *ret_id,

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -151,6 +152,11 @@ static void on_connection(void *userdata, struct MHD_Connection *mhd, void **con
                 *context = NULL;
         }
         control_notice(server);
+}
+
+int64_t server_wall_s(const struct server *server)
+{
+        return time(NULL) + server->clock_offset_s;
 }
 
 void server_mark_connection(struct MHD_Connection *mhd, struct stats *stats)

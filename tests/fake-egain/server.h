@@ -24,6 +24,7 @@ struct server {
         struct list waiting;       /* requests at token endpoints, oldest first */
         struct list watchers;      /* requests that wait for a counter */
         struct MHD_Daemon *daemon; /* NULL: not started */
+        int64_t clock_offset_s;    /* by which our wall clock is ahead of the host's */
 };
 
 /* Parses nothing, opens no socket. 0 or a negative errno. */
@@ -37,6 +38,9 @@ int server_start(struct server *server, int listen_fd, unsigned max_connections)
 
 /* Returns when `signal_fd` is readable. 0 or a negative errno. */
 int server_run(struct server *server, int signal_fd);
+
+/* Our wall clock. */
+int64_t server_wall_s(const struct server *server);
 
 /* Counts the connection among those that carried a request to a token endpoint. */
 void server_mark_connection(struct MHD_Connection *connection, struct stats *stats);

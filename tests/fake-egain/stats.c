@@ -33,6 +33,7 @@ static const struct {
         {"max_in_flight", offsetof(struct stats, max_in_flight), false},
         {"held", offsetof(struct stats, held), false},
         {"cut", offsetof(struct stats, cut), false},
+        {"twins", offsetof(struct stats, twins), false},
         {"abandoned", offsetof(struct stats, abandoned), false},
         {"connections", offsetof(struct stats, connections), true},
         {"connections_total", offsetof(struct stats, connections_total), false},
@@ -255,7 +256,7 @@ static int render_by_grant(const struct stats *stats, struct json_object *root)
         return error_trace(r);
 }
 
-struct json_object *stats_render(const struct stats *stats)
+struct json_object *stats_render_counters(const struct stats *stats)
 {
         struct json_object *root = json_object_new_object();
         int r = root ? 0 : -ENOMEM;
@@ -266,11 +267,23 @@ struct json_object *stats_render(const struct stats *stats)
                 r = add(root, counters[i].name, json_object_new_uint64(*counter));
         }
         if (!r)
-                r = add(root, "by_subject", json_object_get(stats->by_subject));
-        if (!r)
                 r = render_by_status(stats, root);
         if (!r)
                 r = render_by_grant(stats, root);
+        if (r) {
+                json_object_put(root);
+                return NULL;
+        }
+        return root;
+}
+
+struct json_object *stats_render(const struct stats *stats)
+{
+        struct json_object *root = stats_render_counters(stats);
+        int r = root ? 0 : -ENOMEM;
+
+        if (!r)
+                r = add(root, "by_subject", json_object_get(stats->by_subject));
         if (!r)
                 r = render_last(stats, root);
         if (r) {

@@ -45,6 +45,7 @@ struct stats {
         uint64_t max_in_flight; /* the most there ever were */
         uint64_t held;          /* waiting for a release */
         uint64_t cut;           /* connections cut instead of an answer */
+        uint64_t twins;         /* requests that came while another one for the same token waited */
         uint64_t abandoned;     /* requests whose client left before the answer was ready */
 
         /* Open now, and opened since the reset; the control path's own are among them. */
@@ -84,6 +85,10 @@ void stats_mint(struct stats *stats);
 
 /* The counter of that name, or NULL. */
 const uint64_t *stats_counter(const struct stats *stats, const char *name);
+
+/* The numbers alone, as JSON, without what was asked by whom; NULL when out of memory. The caller
+ * owns it. */
+struct json_object *stats_render_counters(const struct stats *stats);
 
 /* Everything as JSON; NULL when out of memory. The caller owns it. */
 struct json_object *stats_render(const struct stats *stats);

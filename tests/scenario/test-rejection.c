@@ -213,6 +213,31 @@ static void an_issuer_that_repeats_the_token_is_told_of_and_not_asked_again(void
         world_end(&world);
 }
 
+static void a_reporter_is_told_of_a_repeated_token_though_the_entry_has_gone_meanwhile(void **state)
+{
+        const struct filter anna = {.by_subject = true, .subject = TEXT("anna")};
+        struct caller holder = {}, reporter = {}, other = {};
+        struct fetch *fetch;
+        struct purge purge;
+        struct world world;
+        uint64_t serial;
+
+        (void)state;
+        serial = start(&world, &holder);
+        report(&world, &reporter, &holder);
+        world_ask_user(&world, &other, "anna");
+        (void)world_purge(&world, &anna, &purge);
+        fetch = world_oldest(&world);
+        fetch->repeated_serial = serial;
+        fetch->repeated_expires_at_ms = holder.expires_at_ms;
+        world_finish(&world, fetch, ENDING_TOKEN);
+        assert_token(&reporter, serial);
+        assert_int_equal(reporter.detail, REASON_REPEATED_TOKEN);
+        assert_token(&other, serial);
+        assert_int_equal(other.detail, REASON_NONE);
+        world_end(&world);
+}
+
 static void whoever_reports_gets_no_stopgap_when_its_time_is_up(void **state)
 {
         struct caller holder = {}, reporter = {};
@@ -276,6 +301,8 @@ int main(void)
                 cmocka_unit_test(a_report_inside_the_step_is_503_with_retry_after),
                 cmocka_unit_test(after_two_quiet_minutes_the_step_begins_anew),
                 cmocka_unit_test(an_issuer_that_repeats_the_token_is_told_of_and_not_asked_again),
+                cmocka_unit_test(
+                        a_reporter_is_told_of_a_repeated_token_though_the_entry_has_gone_meanwhile),
                 cmocka_unit_test(whoever_reports_gets_no_stopgap_when_its_time_is_up),
                 cmocka_unit_test(a_report_joins_the_refresh_that_runs),
                 cmocka_unit_test(with_an_open_breaker_reporters_are_told_and_the_rest_served),

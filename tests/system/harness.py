@@ -261,9 +261,12 @@ class Issuer(Program):
         letter = {"user": "U", "customer": "C"}[audience]
         return f"{origin}/system/auth/{client.tenant}-{letter}/oauth2/token"
 
+    def connect(self):
+        return Connection((self.host, self.port))
+
     def control(self, method, path, body=None):
         """One call of the control path; its JSON answer."""
-        with Connection((self.host, self.port)) as connection:
+        with self.connect() as connection:
             data = b"" if body is None else json.dumps(body).encode()
             response = connection.request(method, f"/_control/{path}", body=data)
         assert response.status == 200, f"{method} {path} {body}: {response}"

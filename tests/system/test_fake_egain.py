@@ -8,6 +8,7 @@ whoever has to wait does so on the issuer's own counters.
 
 import base64
 import contextlib
+import email.utils
 import hashlib
 import hmac
 import http.client
@@ -94,6 +95,10 @@ class Issuer:
     def ask_later(self, path=USERS, **changes):
         return self.send("POST", path, form(**changes), FORM)
 
+    def waiting(self, subject, **changes):
+        """A request for this subject, which leaves at the end of the block."""
+        return contextlib.closing(self.ask_later(subject_username=subject, **changes))
+
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         _, stderr = self.process.communicate(timeout=TIMEOUT_S)
@@ -178,8 +183,10 @@ def test_user_token(issuer):
     payload = claims(token["access_token"])
     pad = payload.pop("pad")
     iat, exp, serial = payload.pop("iat"), payload.pop("exp"), payload.pop("serial")
+    minted_ms = payload.pop("minted_ms")
     assert payload == {"sub": "pa", "kind": "username", "scope": READ, "client_id": "app",
-                       "tenant": "T1"}
+                       "tenant": "T1", "lifetime": 3600, "secret": 1}
+    assert 0 <= time.monotonic() * 1000 - minted_ms < 60000
     assert set(pad) == {"."} and serial >= 1
     assert exp - iat == 3600 and abs(iat - time.time()) < 60
     assert 1380 <= len(token["access_token"]) <= 1400
@@ -726,7 +733,131 @@ def test_repeat_token(issuer):
     assert issuer.ask(subject_username="again").json()["access_token"] != token
 
 
+def test_repeat_what_remains(issuer):
+    """As an issuer that gives the same token until it has run out, and says what is left of it."""
+    issuer.behave(lifetime=2, count=1)
+    first = issuer.ask(subject_username="remains").json()
+    end_ms = claims(first["access_token"])["minted_ms"] + 2000
+    issuer.behave(lifetime=9, repeat_token=True, remaining=True)
+    repeated = 0
+    while True:
+        before_ms = time.monotonic_ns() // 1000000
+        token = issuer.ask(subject_username="remains").json()
+        after_ms = time.monotonic_ns() // 1000000
+        if token["access_token"] != first["access_token"]:
+            break
+        repeated += 1
+        assert token["expires_in"] == 1 and before_ms <= end_ms - 1000
+    assert repeated and after_ms >= end_ms - 1000
+    assert (token["expires_in"], claims(token["access_token"])["lifetime"]) == (9, 9)
+
+
+def test_mint_subject(issuer):
+    """The lie of an issuer that nobody but a reader of its tokens can see."""
+    issuer.behave(mint_subject="somebody", count=1)
+    assert [claims(issuer.ask().json()["access_token"])["sub"] for _ in range(2)] == [
+        "somebody", "pa"]
+
+
+def test_every(issuer):
+    issuer.behave(every=3, status=500, subject="username:some", count=2)
+    statuses = []
+    for _ in range(9):
+        assert issuer.ask().status == 200
+        statuses.append(issuer.ask(subject_username="some").status)
+    assert statuses == [200, 200, 500, 200, 200, 500, 200, 200, 200]
+
+
+def test_forget(issuer):
+    """Rules go, and what waits for them; the counters stay."""
+    first = issuer.behave(hold=True, subject="username:a", status=500)
+    issuer.behave(hold=True, subject="username:b", status=501)
+    with issuer.waiting("a") as a, issuer.waiting("b") as b:
+        issuer.wait("held", 2)
+        issuer.control("POST", "forget", {"id": first})
+        assert receive(a).status == 200
+        assert issuer.stats()["held"] == 1
+        issuer.behave(status=502)
+        issuer.control("POST", "forget")
+        assert receive(b).status == 200
+    assert issuer.ask(subject_username="a").status == 200
+    stats = issuer.stats()
+    assert (stats["requests"], stats["by_status"]) == (3, {"200": 3})
+
+
+@pytest.mark.parametrize("body", [{"id": 0}, {"id": "1"}, {"ids": 1}, {"id": 1, "x": 1}, [1]])
+def test_forget_refused(issuer, body):
+    issuer.control("POST", "forget", body, expect=400)
+
+
+@pytest.mark.parametrize("offset_s", [86400, -3600])
+def test_clock(issuer, offset_s):
+    """The wall clock steps: the date, and what tokens say; not what is left of them."""
+    issuer.control("PUT", "clock", {"offset_s": offset_s})
+    answer = issuer.ask()
+    date = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    payload = claims(answer.json()["access_token"])
+    for moment in (date, payload["iat"], payload["exp"] - 3600):
+        assert abs(moment - time.time() - offset_s) < 60
+    assert (answer.json()["expires_in"], payload["lifetime"]) == (3600, 3600)
+    assert len(answer.headers.get_all("Date")) == 1
+    issuer.control("POST", "reset")
+    assert abs(claims(issuer.ask().json()["access_token"])["iat"] - time.time()) < 60
+
+
+def test_clock_of_subject_tokens(issuer):
+    """What ends in an hour has ended for an issuer that is a day ahead."""
+    fields = exchange()
+    assert issuer.ask(**fields).status == 200
+    issuer.control("PUT", "clock", {"offset_s": 86400})
+    assert issuer.ask(**fields).status == 400
+
+
+@pytest.mark.parametrize("body", [{}, {"offset_s": "1"}, {"offset_s": 10**12}, {"offset": 1}])
+def test_clock_refused(issuer, body):
+    issuer.control("PUT", "clock", body, expect=400)
+
+
+def test_counters(issuer):
+    issuer.ask()
+    stats, counters = issuer.stats(), issuer.control("GET", "counters")
+    assert counters["requests"] == 1 and counters["by_status"] == {"200": 1}
+    assert set(stats) - set(counters) == {"by_subject", "last_request"}
+
+
+def test_secrets_are_numbered(process):
+    """In the order they came; one that stays keeps its number, one that comes back gets another."""
+    seen = []
+    for secrets in (["one"], ["one", "two"], ["two"], ["two", "one"]):
+        process.control("PUT", "clients",
+                        {"tenant": "T9", "client_id": "counted", "secrets": secrets})
+        for secret in secrets:
+            answer = process.ask("/system/auth/T9-U/oauth2/token", client_id="counted",
+                                 client_secret=secret)
+            seen.append((secret, claims(answer.json()["access_token"])["secret"]))
+    assert seen == [("one", 1), ("one", 1), ("two", 2), ("two", 2), ("two", 2), ("one", 3)]
+
+
+def test_twins(issuer):
+    """Those who ask for the same while one still waits for it, and he has not left."""
+    issuer.behave(hold=True)
+    with issuer.waiting("a"), issuer.waiting("b"):
+        issuer.wait("held", 2)
+        assert issuer.stats()["twins"] == 0
+        with issuer.waiting("a"):
+            issuer.wait("held", 3)
+            assert issuer.stats()["twins"] == 1
+            with issuer.waiting("a", scope=MANAGE):
+                issuer.wait("held", 4)
+    issuer.wait("abandoned", 4)
+    with issuer.waiting("a"):
+        issuer.wait("held", 1)
+        assert issuer.stats()["twins"] == 1
+
+
 @pytest.mark.parametrize("rule, named", [
+    ({"every": 0}, "every"),
+    ({"remaining": True}, "remaining"),
     ({"staus": 500}, "staus"),
     ({"status": "500"}, "status"),
     ({"status": 199}, "status"),

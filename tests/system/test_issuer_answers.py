@@ -433,6 +433,13 @@ class TestUsable:
         # It was granted for both, so it does not stand in for the one alone.
         expect.miss(daemon.ask(subject, scope=READ), subject)
 
+    @pytest.mark.parametrize("granted", ["", " ", "   "])
+    def test_a_scope_without_a_value_says_nothing(self, daemon, issuer, subject, granted):
+        """What was asked for was granted, then, and is what is told."""
+        issuer.behave(granted_scope=granted)
+        for ask in (expect.miss, expect.hit):
+            ask(daemon.ask(subject), subject)
+
     @pytest.mark.parametrize("length", [1, 100, 8 * 1024, 16 * 1024])
     def test_lengths_of_tokens(self, daemon, issuer, subject, length):
         token = (LITERAL_TOKEN + "x" * length)[-length:]

@@ -455,7 +455,7 @@ static void every_character_that_a_scope_may_hold_is_repeated(void **state)
                 snprintf(body, sizeof(body), "{\"access_token\":\"a\",\"scope\":\"\\u%04x\"}", c);
                 answer = understood(200, TEXT(body), false);
                 assert_int_equal(answer.class == ANSWER_TOKEN, good);
-                if (good)
+                if (good && c != ' ')
                         assert_int_equal(token_scope(answer.token).bytes[0], c);
                 token_unref(answer.token);
         }
@@ -498,8 +498,13 @@ static void a_scope_that_could_not_be_repeated_makes_the_answer_unusable(void **
 
 static void an_issuer_may_leave_the_scope_out_or_empty(void **state)
 {
-        static const char *const without[] = {TOKEN "}", TOKEN ",\"scope\":\"\"}",
-                                              TOKEN ",\"scope\":null}"};
+        static const char *const without[] = {
+                TOKEN "}",
+                TOKEN ",\"scope\":\"\"}",
+                TOKEN ",\"scope\":\" \"}",
+                TOKEN ",\"scope\":\"    \"}",
+                TOKEN ",\"scope\":null}",
+        };
 
         (void)state;
         for (size_t i = 0; i < N_OF(without); i++) {
