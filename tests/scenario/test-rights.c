@@ -206,6 +206,36 @@ static void a_key_is_asked_for_at_every_request_and_chooses_the_rule(void **stat
         world_end(&world);
 }
 
+/* A request whose key is longer is judged each time, with the same outcome. */
+static void a_verdict_is_kept_for_keys_up_to_its_limit(void **state)
+{
+        static const size_t rest = 8 + 1 + 2 + sizeof("anna") - 1 + 2; /* of the key */
+        struct rule rules[] = {rule_for("crm", UID_CRM)};
+        char scope[VERDICT_KEY_MAX_BYTES + 1];
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world_begin_with(&world, rules, 1);
+        world.peer = peer_of(UID_CRM);
+        for (int over = 0; over < 2; over++) {
+                const size_t size = VERDICT_KEY_MAX_BYTES - rest + (size_t)over;
+                struct wish wish = {.subject = TEXT("anna"), .scope = scope};
+                struct caller caller = {};
+
+                memset(scope, 's', size);
+                scope[size] = '\0';
+                world_ask(&world, &caller, wish);
+                world_finish(&world, NULL, ENDING_TOKEN);
+                assert_token(&caller, world.serial);
+                assert_int_equal(caller.verdict.generation != 0, !over);
+                world_ask(&world, &caller, wish);
+                assert_hit(&caller, world.serial);
+                assert_int_equal(caller.verdict.generation != 0, !over);
+        }
+        world_end(&world);
+}
+
 static void what_explains_judges_as_what_answers(void **state)
 {
         struct rule rules[] = {rule_for("crm", UID_CRM)};
@@ -246,6 +276,7 @@ int main(void)
                         every_value_of_a_scope_is_judged_and_the_default_as_if_it_were_asked_for),
                 cmocka_unit_test(a_hit_goes_to_those_with_the_right_to_it_alone),
                 cmocka_unit_test(a_key_is_asked_for_at_every_request_and_chooses_the_rule),
+                cmocka_unit_test(a_verdict_is_kept_for_keys_up_to_its_limit),
                 cmocka_unit_test(what_explains_judges_as_what_answers),
         };
 

@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "../../daemon/transfer.h"
+
 #define TURN_MS   100
 #define TURNS_MAX 100
 
@@ -42,6 +44,7 @@ static size_t n_accepted;
 static char urls[2][64];
 /* Requests that have no answer yet wait for one if there is none to give. */
 static const char *answer;
+static const char *fields; /* more of its header */
 static size_t n_requests;
 static char forms[N_CONNECTIONS][64]; /* of the last requests */
 
@@ -56,13 +59,13 @@ static void connection_end(struct connection *connection)
 
 static void reply(struct connection *connection)
 {
-        char head[128];
+        char head[512];
         int size;
 
         if (!answer)
                 return;
-        size = snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
-                        strlen(answer));
+        size = snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\n\r\n",
+                        fields, strlen(answer));
         assert_int_equal(write(connection->source.fd, head, (size_t)size), size);
         assert_int_equal(write(connection->source.fd, answer, strlen(answer)), strlen(answer));
         connection->size = 0;
@@ -176,6 +179,7 @@ static int set_up(void **state)
         config = (struct upstream_config){
                 .connect_timeout_ms = 5000, .timeout_ms = 5000, .max_response_bytes = 4096};
         answer = "an answer";
+        fields = "";
         n_accepted = n_requests = 0;
         memset(forms, 0, sizeof(forms));
         for (size_t i = 0; i < N_CONNECTIONS; i++)
@@ -242,6 +246,34 @@ static void test_at_once(void **state)
         }
         assert_int_equal(n_accepted, 4);
         assert_int_equal(upstream.n_kept, 4);
+}
+
+/* A value is kept as it came up to its limit, and cut there; one that was kept before is gone. */
+static void test_fields(void **state)
+{
+        char field[256], value[128];
+        int number;
+
+        (void)state;
+        for (size_t size = TRANSFER_FIELD_MAX_BYTES - 2; size <= TRANSFER_FIELD_MAX_BYTES; size++) {
+                const size_t kept = size < TRANSFER_FIELD_MAX_BYTES ? size
+                                                                    : TRANSFER_FIELD_MAX_BYTES - 1;
+                struct upstream_end end;
+
+                memset(value, '7', sizeof(value));
+                memcpy(value + size - 2, "\r\n", 3); /* the end of the line counts */
+                (void)snprintf(field, sizeof(field), "Retry-After:%s", value);
+                fields = field;
+                begin(&number, urls[0], &tls[0], "form");
+                end = wait_for_end();
+                assert_int_equal(end.result.retry_after.size, kept);
+                assert_memory_equal(end.result.retry_after.bytes, value, kept);
+                assert_int_equal(end.result.ratelimit_reset.size, 0);
+                upstream_release(&upstream, &end);
+        }
+        fields = "";
+        begin(&number, urls[0], &tls[0], "form");
+        assert_int_equal(wait_for_end().result.retry_after.size, 0);
 }
 
 /* Another place, and another client at the same place, have handles of their own. */
@@ -402,6 +434,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_in_turn, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_at_once, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_fields, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_others, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cap, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reconfigured, set_up, tear_down),
