@@ -167,18 +167,43 @@ static bool take_escape(struct parser *parser)
         return true;
 }
 
+/* To the end whatever is found, in bytes: so the compiler looks at many at once. */
+static bool has_control(const char *bytes, size_t size)
+{
+        uint8_t found = 0;
+
+        for (size_t i = 0; i < size; i++)
+                found |= (uint8_t)((uint8_t)bytes[i] < 0x20);
+        return found;
+}
+
+/* What is as it stands, up to an escape or a quote. */
+static bool take_plain(struct parser *parser, const char *quote)
+{
+        const char *escape = memchr(parser->at, '\\', (size_t)(quote - parser->at));
+        const size_t size = (size_t)((escape ? escape : quote) - parser->at);
+
+        if (has_control(parser->at, size))
+                return false;
+        memcpy(parser->strings->bytes + parser->strings->size, parser->at, size);
+        parser->strings->size += size;
+        parser->at += size;
+        return true;
+}
+
 static bool parse_string(struct parser *parser, struct text *ret)
 {
         const char *begin = parser->strings->bytes + parser->strings->size;
+        const char *quote = NULL; /* the next one, be it escaped or not */
 
         if (!take(parser, '"'))
                 return false;
         while (!take(parser, '"')) {
-                if (parser->at == parser->end || (unsigned char)*parser->at < 0x20)
+                if (!quote || quote < parser->at) /* looked for once for all escapes before it */
+                        quote = memchr(parser->at, '"', (size_t)(parser->end - parser->at));
+                if (!quote || !take_plain(parser, quote))
                         return false;
-                if (!take(parser, '\\'))
-                        put(parser, *parser->at++);
-                else if (!take_escape(parser))
+                if (take(parser, '\\') && !take_escape(parser))
                         return false;
         }
         *ret = (struct text){begin,
