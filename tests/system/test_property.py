@@ -145,7 +145,8 @@ def test_every_token_is_the_right_one(capsys):
     with capsys.disabled():
         print(f"  {dict(seen)}")
     assert sum(seen.values()) == REQUESTS
-    # In spite of the trouble, the cache did its work.
-    assert seen["hit"] + seen["fetched"] > REQUESTS * 0.5
+    # In spite of the trouble, which lasts for longer than a fast machine takes for many requests, the
+    # cache did its work.
+    assert seen["hit"] > REQUESTS * 0.1 and seen["fetched"] > REQUESTS * 0.01
     assert counters["requests"] > REQUESTS * 0.9
     assert counters["fetches"] < REQUESTS
