@@ -120,7 +120,8 @@ static bool take_hex(struct parser *parser, uint32_t *ret)
         *ret = 0;
         for (int i = 0; i < 4; i++) {
                 const char c = parser->at < parser->end ? *parser->at : '\0';
-                const char *digit = c ? strchr(digits, c >= 'A' && c <= 'F' ? c | 0x20 : c) : NULL;
+                const char *digit = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + ('a' - 'A') : c)
+                                      : NULL;
 
                 if (!digit)
                         return false;

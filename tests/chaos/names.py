@@ -14,8 +14,10 @@ HOSTS_BYTES = 2048
 # Files alone: no look-up of a test leaves the host.
 SERVICES = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 
-# Keeps the process: who started it may still signal it and name it by its number.
+# Keeps the process: who started it may still signal it and name it by its number. A minimal system may
+# lack the files, which are to be mounted over.
 ENTER = """
+touch -a /etc/hosts /etc/nsswitch.conf || exit
 mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"
 """
 

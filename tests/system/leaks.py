@@ -66,6 +66,7 @@ def look_into(directory):
             look_at_file(path)
 
 
+@pytest.hookimpl(tryfirst=True)  # before others skip it
 def pytest_runtest_setup(item):
     item.leaks_before = len(found)
 

@@ -39,7 +39,7 @@ static int read_form(struct token_request *request, const char *text)
         int r;
 
         assert_true(size < sizeof(form));
-        memcpy(form, text, size);
+        memcpy(form, text, size + 1);
         request_init(request);
         r = habit_read(&habit, request, form, size);
         if (request->verdict)
@@ -53,7 +53,7 @@ static void assert_as_parsed(const char *text, const struct token_request *reque
         struct token_request parsed;
         char copy[8192];
 
-        memcpy(copy, text, strlen(text));
+        memcpy(copy, text, strlen(text) + 1);
         request_init(&parsed);
         assert_int_equal(request_parse(&parsed, copy, strlen(text), REQUEST_BODY), outcome);
         if (outcome == 0) {

@@ -369,6 +369,7 @@ static void surrogates_are_one_character_in_pairs_and_none_alone(void **state)
                 assert_int_equal(text.bytes[text.size], '\0');
                 json_release(object);
         }
+        json_release(NULL);
         assert_refused(BYTES("{\"a\":\"\\ud83d\\u12\"}"));
         assert_refused(BYTES("{\"a\":\"\\ud83d\\u0000\"}"));
 }
@@ -421,7 +422,7 @@ static void members_up_to_the_bound_are_taken_and_not_one_more(void **state)
                 else
                         assert_refused((struct text){text, at});
                 memmove(text + 5, text, at);
-                memcpy(text, "{\"a\":", 5);
+                memcpy(text, ((const char[]){'{', '"', 'a', '"', ':'}), 5);
                 text[5 + at] = '}';
                 assert_accepted((struct text){text, at + 6});
         }

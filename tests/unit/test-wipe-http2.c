@@ -71,7 +71,7 @@ static void test_paused(void **state)
         assert_int_equal(receive(b, other, 4, 4, 0), 4);
         assert_string_equal(buffer, "0123456789");
         /* New bytes in the same buffer are not touched before they are read. */
-        memcpy(buffer + 2, "new", 3);
+        memcpy(buffer + 2, ((const char[]){'n', 'e', 'w'}), 3);
         assert_int_equal(receive(a, buffer + 2, 3, 3, PAUSE), 3);
         assert_memory_equal(buffer, "\0\0new\0\0\0\0\0", 10);
         wipe_http2_idle();
