@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "form.h"
 #include "secret.h"
 
 enum kind {
@@ -115,17 +116,13 @@ static void put_utf8(struct parser *parser, uint32_t c)
 /* The four digits behind "\u". */
 static bool take_hex(struct parser *parser, uint32_t *ret)
 {
-        static const char digits[] = "0123456789abcdef";
-
         *ret = 0;
         for (int i = 0; i < 4; i++) {
-                const char c = parser->at < parser->end ? *parser->at : '\0';
-                const char *digit = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + ('a' - 'A') : c)
-                                      : NULL;
+                const int digit = parser->at < parser->end ? form_hex_digit(*parser->at) : -1;
 
-                if (!digit)
+                if (digit < 0)
                         return false;
-                *ret = *ret << 4 | (uint32_t)(digit - digits);
+                *ret = *ret << 4 | (uint32_t)digit;
                 parser->at++;
         }
         return true;
