@@ -16,6 +16,7 @@
 #include "sockets.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,10 +32,12 @@
 struct watch {
         struct loop_source source;
         struct sockets *sockets;
-        uint32_t events; /* it is in the loop for; 0: it is not */
-        bool ours;       /* opened here */
-        bool wanted;     /* by libcurl */
-        bool silent;     /* while it is not wanted, if all is well */
+        struct list idle_link; /* sockets::idle, while it is silent and not wanted */
+        int local_port;        /* 0: not known */
+        uint32_t events;       /* it is in the loop for; 0: it is not */
+        bool ours;             /* opened here */
+        bool wanted;           /* by libcurl */
+        bool silent;           /* while it is not wanted, if all is well */
 };
 
 static struct watch *find(const struct sockets *sockets, int fd)
@@ -52,6 +55,7 @@ static void leave_loop(struct watch *watch)
 static void watch_free(struct watch *watch)
 {
         leave_loop(watch);
+        list_unlink(&watch->idle_link);
         watch->sockets->by_fd[watch->source.fd] = NULL;
         free(watch);
 }
@@ -115,6 +119,7 @@ static struct watch *watch_new(struct sockets *sockets, int fd, bool ours)
         watch->source = (struct loop_source){.fd = fd, .ready = socket_ready};
         watch->sockets = sockets;
         watch->ours = ours;
+        list_init(&watch->idle_link);
         sockets->by_fd[fd] = watch;
         return watch;
 }
@@ -126,6 +131,7 @@ static bool want(struct watch *watch, uint32_t events)
         int r;
 
         watch->wanted = true;
+        list_unlink(&watch->idle_link);
         if (watch->events == events)
                 return true;
         r = watch->events ? loop_modify(loop, &watch->source, events)
@@ -146,6 +152,18 @@ static bool is_http_1(CURL *easy)
         return version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
 }
 
+static int local_port_of(int fd)
+{
+        struct sockaddr_storage address = {};
+        socklen_t size = sizeof(address);
+
+        if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+                return 0;
+        if (address.ss_family == AF_INET6)
+                return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+        return ntohs(((struct sockaddr_in *)&address)->sin_port);
+}
+
 static void let_go(struct watch *watch, CURL *easy)
 {
         if (!watch->ours) {
@@ -154,6 +172,12 @@ static void let_go(struct watch *watch, CURL *easy)
         }
         watch->wanted = false;
         watch->silent = is_http_1(easy);
+        if (!watch->silent)
+                return;
+        if (watch->local_port == 0)
+                watch->local_port = local_port_of(watch->source.fd);
+        list_unlink(&watch->idle_link);
+        list_push_front(&watch->sockets->idle, &watch->idle_link);
 }
 
 /* Never fails: libcurl would take an error for the end of the whole multi handle. */
@@ -217,6 +241,7 @@ void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
                   void (*lose)(void *data, CURL *easy), void *data)
 {
         *sockets = (struct sockets){.loop = loop, .multi = multi, .lose = lose, .data = data};
+        list_init(&sockets->idle);
         curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
 }
@@ -228,6 +253,19 @@ void sockets_deinit(struct sockets *sockets)
                         watch_free(sockets->by_fd[fd]);
         free(sockets->by_fd);
         *sockets = (struct sockets){};
+}
+
+void sockets_begin_send(struct sockets *sockets, int local_port)
+{
+        list_for_each (link, &sockets->idle) {
+                const struct watch *watch = list_entry(link, struct watch, idle_link);
+                char byte;
+
+                if (watch->local_port != 0 && watch->local_port != local_port)
+                        continue;
+                if (recv(watch->source.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+                        end_connection(watch->source.fd);
+        }
 }
 
 void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags)

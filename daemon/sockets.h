@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../lib/list.h"
 #include "loop.h"
 
 struct watch;
@@ -20,6 +21,7 @@ struct sockets {
         CURLM *multi;         /* borrowed */
         struct watch **by_fd; /* owned */
         size_t n;             /* places there */
+        struct list idle;     /* watches of connections on which nothing may come just now */
         bool disordered;      /* libcurl has run out of memory: nothing is left to it any more */
         void (*lose)(void *data, CURL *easy);
         void *data;
@@ -38,6 +40,10 @@ void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
 
 /* After the end of `multi`. */
 void sockets_deinit(struct sockets *sockets);
+
+/* libcurl is about to send from this local port. If that is on a connection that was kept, and
+ * something came on it in the meantime, the connection is ended, and libcurl takes another. */
+void sockets_begin_send(struct sockets *sockets, int local_port);
 
 /* Lets libcurl work, unless it is known to be in disorder. As curl_multi_socket_action(). */
 void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags);

@@ -69,8 +69,10 @@ static size_t take_header(char *bytes, size_t size, size_t n, void *data)
  * now, libcurl sends once more: on a new one, lest it go through all that were kept. */
 static int begin_send(void *data, char *remote, char *local, int remote_port, int local_port)
 {
-        const struct transfer *transfer = data;
+        struct transfer *transfer = data;
 
+        transfer->n_sent++;
+        sockets_begin_send(transfer->user.sockets, local_port);
         (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
         return CURL_PREREQFUNC_OK;
 }
@@ -207,6 +209,7 @@ int transfer_load(struct transfer *transfer, struct secret *form, size_t max_ans
         transfer->retry_after[0] = transfer->ratelimit_reset[0] = transfer->detail[0] = '\0';
         transfer->too_large = transfer->out_of_memory = transfer->lost = false;
         transfer->user.starved = false;
+        transfer->n_sent = 0;
         if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
             curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
                     CURLE_OK ||

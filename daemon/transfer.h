@@ -35,7 +35,8 @@ struct transfer {
         char ratelimit_reset[TRANSFER_FIELD_MAX_BYTES];
         bool too_large;
         bool out_of_memory;
-        bool lost; /* its socket cannot be watched: libcurl will not end it */
+        unsigned int n_sent; /* how often it was sent: once more where a kept connection broke */
+        bool lost;           /* its socket cannot be watched: libcurl will not end it */
         char detail[CURL_ERROR_SIZE];
 };
 

@@ -289,8 +289,9 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
 
 void upstream_release(struct upstream *upstream, struct upstream_end *ended)
 {
-        /* After a failure nothing is known of the handle's state. */
-        if (ended->result.transport == REASON_NONE &&
+        /* After a failure nothing is known of the handle's state; and libcurl never forgets how
+         * often a handle has sent once more, and fails its sixth time. */
+        if (ended->result.transport == REASON_NONE && ended->transfer->n_sent <= 1 &&
             ended->transfer->generation == upstream->generation)
                 keep(upstream, ended->transfer);
         else

@@ -429,6 +429,23 @@ static void test_noise_while_idle(void **state)
         assert_int_equal(n_accepted, 2);
 }
 
+/* The same where the loop does not turn in between, so that nobody was told of the noise. */
+static void test_noise_at_once(void **state)
+{
+        int number;
+
+        (void)state;
+        begin(&number, urls[0], &tls[0], "form");
+        end_with(&number, "an answer");
+        answer = "of nobody";
+        reply(&connections[0]);
+        answer = "of the second";
+        begin(&number, urls[0], &tls[0], "form");
+        upstream_tick(&upstream);
+        end_with(&number, "of the second");
+        assert_int_equal(n_accepted, 2);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -442,6 +459,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_cancelled, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_closed_while_idle, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_noise_while_idle, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_noise_at_once, set_up, tear_down),
         };
 
         if (upstream_global_init() < 0)
