@@ -145,7 +145,9 @@ static int take_pair(struct parameters *parameters, char *pair, size_t size, boo
                 r = form_decode(value_begin, value_size, &value);
         if (parameter == PARAMETER_CLIENT_SECRET && r == 0)
                 request_add_key(parameters->keys, value);
-        parameters->held_secret |= parameter == PARAMETER_SUBJECT_TOKEN;
+        /* One that we do not know, such as client_assertion, may be a secret, too. */
+        parameters->held_secret |= parameter == PARAMETER_SUBJECT_TOKEN ||
+                                   parameter == _PARAMETER_N;
         if (is_secret(parameter, parameters->source)) {
                 parameters->held_secret = true;
                 secret_wipe(value_begin, value_size);

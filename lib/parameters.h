@@ -40,7 +40,7 @@ enum parameter {
 struct parameters {
         enum request_source source;
         struct request_keys *keys; /* borrowed; where secrets leave their digests */
-        bool held_secret;          /* or somebody's token */
+        bool held_secret;          /* or somebody's token, or what may be either */
         bool token_in_query;       /* somebody's token is where tokens never are */
         bool names_subject;        /* one begins with subject_, whether we know it or not */
         bool seen[_PARAMETER_N];
