@@ -296,6 +296,7 @@ static int run(struct daemon *daemon)
                 audit_tick(daemon->audit, daemon->loop.now_ms, daemon->loop.wall_ms);
                 carry_out_commands(daemon);
                 upstream_tick(&daemon->upstream); /* issuers need longer than answers to be sent */
+                take_fetch_ends(daemon); /* nothing would wake us for those that ended at once */
                 server_tick(&daemon->server);
                 reload_tick(&daemon->reload);
                 carry_out_commands(daemon);

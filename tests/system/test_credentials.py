@@ -24,6 +24,7 @@ from harness import (
     PORTAL,
     READ,
     STAFF,
+    free_port,
     libconfig,
     payload,
     scratch_directory,
@@ -293,8 +294,16 @@ def test_http_is_not_spoken(credd):
     refused(data, "other_unit")
 
 
+def test_an_issuer_that_is_gone(credd, issuer):
+    """The same for fetches that end as soon as they begin."""
+    urls = {"user_token_url": f"http://127.0.0.1:{free_port()}/token"}
+    daemon = credd(request_timeout="10m", urls={"portal": urls})
+    refused(ask(daemon), "issuer_unreachable")
+
+
 def test_an_issuer_that_is_down(credd, issuer):
-    daemon = credd()
+    """Nothing but the ends of its fetches wakes the daemon."""
+    daemon = credd(request_timeout="10m")
     issuer.behave(status=500, body="oops")
     refused(ask(daemon), "issuer_error")
     issuer.reset()
