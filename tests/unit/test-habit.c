@@ -169,6 +169,7 @@ static void a_form_with_a_secret_is_not_kept(void **state)
                 PLAIN "&client_secret=hush-hush",
                 PLAIN "&password=hush-hush",
                 PLAIN "&username=hush-hush",
+                PLAIN "&client_assertion=hush-hush",
                 PLAIN "&client_secret=hush-hush&scope=twice",
                 EXCHANGE JWT,
                 "subject_token=hush-hush",
@@ -196,7 +197,8 @@ static void a_form_is_kept_up_to_its_limit(void **state)
 
         (void)state;
         for (size_t size = HABIT_FORM_MAX_BYTES; size <= HABIT_FORM_MAX_BYTES + 1; size++) {
-                (void)snprintf(text, sizeof(text), "%s&other=", PLAIN);
+                (void)snprintf(text, sizeof(text), "%s",
+                               "grant_type=password&subject_username=anna&scope=");
                 memset(text + strlen(text), 'x', sizeof(text) - strlen(text));
                 text[size] = '\0';
                 for (int times = 0; times < 3; times++) {
