@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """doc/systemd.md with a real systemd: its units, scripts and configuration as they stand there."""
 
+import codecs
 import re
 
 import pytest
@@ -70,14 +71,16 @@ def tokend(machine):
 
 
 def test_the_batch_job(machine, tokend):
-    """Its curl says what it was given, in the place of sending it."""
+    """Its curl says what it was given, in the place of sending it; in rot13, since no token may be in
+    the journal."""
     unit = put_unit(machine, *blocks("systemd.md", "ini", BATCH))
     (script,) = blocks("systemd.md", "sh", BATCH)
     machine.write("/usr/local/bin/crm-nightly", script, 0o755)
-    machine.write("/usr/local/bin/curl", '#!/bin/sh\necho "arguments: $*"\nexec cat\n', 0o755)
+    machine.write("/usr/local/bin/curl", '#!/bin/sh\necho "arguments: $*"\nexec tr A-Za-z N-ZA-Mn-za-m\n', 0o755)
     machine.start(unit)
     said = machine.journal(f"--unit={unit}", "--output=cat")
-    token = re.search(r"^Authorization: Bearer (\S+)$", said, re.MULTILINE)[1]
+    given = codecs.decode(said, "rot13")
+    token = re.search(r"^Authorization: Bearer (\S+)$", given, re.MULTILINE)[1]
     expect.claims(token, "pa")
     assert "eyJ" not in re.search(r"^arguments: .*$", said, re.MULTILINE)[0]
 
