@@ -390,8 +390,8 @@ void credential_server_accept(struct credential_server *server, int fd)
                 answer(connection, &reply);
                 return;
         }
-        /* This comes before the broker's tick of the turn, and the loop may have slept for long: only
-         * now is it noticed that the clock was put forward meanwhile. */
+        /* This comes before the broker's tick of the turn, and the loop may have slept for long:
+         * only now is it noticed that the clock was put forward meanwhile. */
         broker_tick(server->broker, server->loop->now_ms, server->loop->wall_ms);
         r = broker_ask(server->broker, &connection->request, &connection->peer,
                        server->loop->now_ms, &connection->waiter, &reply);

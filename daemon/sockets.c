@@ -154,14 +154,17 @@ static bool is_http_1(CURL *easy)
 
 static int local_port_of(int fd)
 {
-        struct sockaddr_storage address = {};
+        union {
+                struct sockaddr any;
+                struct sockaddr_in in;
+                struct sockaddr_in6 in6;
+        } address = {.in6 = {}};
         socklen_t size = sizeof(address);
 
-        if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+        if (getsockname(fd, &address.any, &size) < 0)
                 return 0;
-        if (address.ss_family == AF_INET6)
-                return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-        return ntohs(((struct sockaddr_in *)&address)->sin_port);
+        return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port
+                                                       : address.in.sin_port);
 }
 
 static void let_go(struct watch *watch, CURL *easy)

@@ -747,7 +747,8 @@ def test_repeat_what_remains(issuer):
         if token["access_token"] != first["access_token"]:
             break
         repeated += 1
-        assert token["expires_in"] == 1 and before_ms <= end_ms - 1000
+        # Two, in the very millisecond of the first.
+        assert token["expires_in"] in (1, 2) and before_ms <= end_ms - 1000
     assert repeated and after_ms >= end_ms - 1000
     assert (token["expires_in"], claims(token["access_token"])["lifetime"]) == (9, 9)
 

@@ -370,6 +370,7 @@ static void surrogates_are_one_character_in_pairs_and_none_alone(void **state)
                 json_release(object);
         }
         json_release(NULL);
+        assert_refused(BYTES("{\"a\":\"\\\0\"}"));
         assert_refused(BYTES("{\"a\":\"\\ud83d\\u12\"}"));
         assert_refused(BYTES("{\"a\":\"\\ud83d\\u0000\"}"));
 }
