@@ -94,26 +94,3 @@ void json_release(json_object *object)
         wipe_strings(object);
         json_object_put(object);
 }
-
-const char *json_get_string(json_object *object, const char *name)
-{
-        json_object *member;
-
-        if (!json_object_object_get_ex(object, name, &member) ||
-            !json_object_is_type(member, json_type_string) ||
-            strlen(json_object_get_string(member)) != (size_t)json_object_get_string_len(member))
-                return NULL;
-        return json_object_get_string(member);
-}
-
-int64_t json_get_number(json_object *object, const char *name)
-{
-        json_object *member;
-        int64_t number;
-
-        if (!json_object_object_get_ex(object, name, &member) ||
-            !json_object_is_type(member, json_type_int))
-                return -1;
-        number = json_object_get_int64(member);
-        return number < 0 || number == INT64_MAX ? -1 : number;
-}

@@ -407,6 +407,18 @@ static void test_closed_while_idle(void **state)
         end_with(&number, "an answer");
 }
 
+/* One request goes well, and then the issuer says something more on its connection. */
+static void end_one_with_noise(void)
+{
+        int number;
+
+        begin(&number, urls[0], &tls[0], "form");
+        end_with(&number, "an answer");
+        answer = "of nobody";
+        reply(&connections[0]);
+        answer = "of the second";
+}
+
 /* What an issuer says before it is asked is not taken for the answer to what it is asked next: the
  * connection is not used again. */
 static void test_noise_while_idle(void **state)
@@ -415,15 +427,11 @@ static void test_noise_while_idle(void **state)
         int number;
 
         (void)state;
-        begin(&number, urls[0], &tls[0], "form");
-        end_with(&number, "an answer");
-        answer = "of nobody";
-        reply(&connections[0]);
+        end_one_with_noise();
         assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, TURN_MS * TURNS_MAX), 1);
         turn();
         turn(); /* the issuer sees the end of it */
         assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 0);
-        answer = "of the second";
         begin(&number, urls[0], &tls[0], "form");
         end_with(&number, "of the second");
         assert_int_equal(n_accepted, 2);
@@ -435,11 +443,7 @@ static void test_noise_at_once(void **state)
         int number;
 
         (void)state;
-        begin(&number, urls[0], &tls[0], "form");
-        end_with(&number, "an answer");
-        answer = "of nobody";
-        reply(&connections[0]);
-        answer = "of the second";
+        end_one_with_noise();
         begin(&number, urls[0], &tls[0], "form");
         upstream_tick(&upstream);
         end_with(&number, "of the second");
