@@ -10,6 +10,7 @@ asked. A daemon that begins anew begins counting anew, and so do the services.
 
 import collections
 import json
+import math
 import queue
 import random
 import subprocess
@@ -28,6 +29,9 @@ LETTERS = ((PORTAL, "ucd"), (CRM, "uc"), (STAFF, "ud"), (LOBBY, "ad"))
 ANSWER_MAX_S = 40  # a request without an answer for so long is lost
 DRAIN_MAX_S = 60
 CALM_RATE = 300  # questions a second that the proxy and the issuer can all serve
+
+# Who is turned away before he has asked is told why, and counted as a connection, by cause.
+AT_THE_DOOR = {"connections_full": "limit", "uid_connections_full": "share"}
 
 # A user that nobody has; numbers will do for rules.
 UIDS = (0, 23451, 23452)
@@ -217,8 +221,12 @@ class Count:
     def compare(self, faults, removed=False):
         """Every counter, exactly where every answer was seen. `faults`: something has happened in
         this life; `removed`: a client application has left the configuration, and its series."""
+        answers = self.stats["answers"].copy()
+        for reason, cause in AT_THE_DOOR.items():
+            turned_away = self.metrics.sum("egain_tokend_connections_refused_total", cause=cause)
+            self.hold(f"turned away, {cause}", answers.pop(reason, 0), int(turned_away), math.inf)
         self._compare_families(
-            "answers", self.stats["answers"], by_reason(self.metrics, "egain_tokend_requests_total")
+            "answers", answers, by_reason(self.metrics, "egain_tokend_requests_total")
         )
         self._compare_families("tokens", self.stats["tokens"], tokens_served(self.metrics))
         self.hold(

@@ -12,6 +12,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,17 @@ class TestCounts:
             changed = Metrics(metrics.replace(line[0], f"{name} {int(line[1]) + more}"))
             mismatches = Count(stats, changed, issuer, 1).compare(faults=True)
             assert (mismatches == []) == fits, (more, mismatches)
+
+    def test_whoever_was_turned_away_is_not_among_the_requests(self, counted):
+        """He has an answer, and the daemon has never seen his request."""
+        stats, metrics, issuer = counted
+        turned_away = {**stats, "answers": stats["answers"] + Counter(uid_connections_full=3)}
+        line = 'egain_tokend_connections_refused_total{cause="share"} '
+        assert f"{line}0\n" in metrics
+        for n, fits in ((2, False), (3, True), (4, True)):  # a fourth did not read why
+            changed = Metrics(metrics.replace(f"{line}0\n", f"{line}{n}\n"))
+            mismatches = Count(turned_away, changed, issuer, 0).compare(faults=False)
+            assert (mismatches == []) == fits, (n, mismatches)
 
 
 def test_broken_says_what(campaign, world):
