@@ -77,7 +77,7 @@ struct daemon {
         struct listeners listeners;
         enum phase phase;
         uint64_t phase_until_ms;
-        bool commands_left; /* perhaps */
+        bool commands_left; /* more than a turn carries out */
 };
 
 static void take_fetch_ends(struct daemon *daemon)
@@ -135,7 +135,6 @@ static void resume(struct daemon *daemon, struct waiter *waiter)
                 server_resume(&daemon->server, waiter);
 }
 
-/* What was carried out may have more to do in libmicrohttpd, so another turn follows soon. */
 static void carry_out_commands(struct daemon *daemon)
 {
         struct command command;
@@ -154,7 +153,7 @@ static void carry_out_commands(struct daemon *daemon)
                 }
                 n++;
         }
-        daemon->commands_left = n > 0;
+        daemon->commands_left = n == COMMANDS_MAX;
 }
 
 static void begin_drain(struct daemon *daemon)
@@ -172,15 +171,12 @@ static void begin_drain(struct daemon *daemon)
         broker_drain(daemon->broker, daemon->loop.now_ms);
 }
 
-/* As with commands, another turn follows soon, in which libmicrohttpd sends the answers. */
 static void tell_of_reloads(struct daemon *daemon)
 {
         struct reload_wait *wait;
 
-        while ((wait = reload_next_done(&daemon->reload))) {
+        while ((wait = reload_next_done(&daemon->reload)))
                 server_resume_reload(&daemon->server, wait);
-                daemon->commands_left = true;
-        }
 }
 
 /* Answers everybody who waits. The commands are carried out at once, since a fetch that was given

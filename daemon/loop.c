@@ -9,11 +9,14 @@
  * tenth of the turn. So a timer of our own wakes us, which is set only when something is due before
  * it, and may then find that nothing is due any more. It counts by CLOCK_BOOTTIME, as deadlines do,
  * so that it is not late after a suspend.
+ *
+ * Where a host waits for us, what it has served is what woke us, nearly always, and to look after
+ * ours would be a system call in vain. So that is done when the host had nothing, and every now and
+ * then. What is ready stays ready, and ends the next wait at once.
  */
 
 #include "loop.h"
 
-#include <stdbool.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,6 +67,13 @@ void loop_update_time(struct loop *loop)
         loop->now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
         clock_gettime(CLOCK_REALTIME, &ts);
         loop->wall_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+        loop->is_late = false;
+}
+
+void loop_catch_up(struct loop *loop)
+{
+        if (loop->is_late)
+                loop_update_time(loop);
 }
 
 static int control(struct loop *loop, int operation, struct loop_source *source, uint32_t events)
@@ -107,23 +117,25 @@ static int set_timer(struct loop *loop, uint64_t until_ms)
         return 0;
 }
 
-int loop_turn(struct loop *loop, uint64_t until_ms)
+/* Has the host wait, and serve its own. Whether ours are to be looked after. */
+static bool let_host_wait(struct loop *loop, bool waits)
 {
-        /* By the time of the turn before, which is late by what that turn took. */
-        const bool now = until_ms <= loop->now_ms;
-        int n, r;
-
-        if (!now && until_ms < loop->timer_ms) {
-                r = set_timer(loop, until_ms);
-                if (r < 0)
-                        return error_trace(r);
+        if (loop->host->wait(loop->host, waits) && loop->n_unseen < LOOP_UNSEEN_MAX) {
+                loop->n_unseen++;
+                return false;
         }
-        if (!now)
-                registers_clear();
-        n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, now ? 0 : -1);
+        loop->n_unseen = 0;
+        return true;
+}
+
+/* Waits for what is ours, if at all, and calls back what is ready. */
+static int look_after_sources(struct loop *loop, bool waits)
+{
+        const int n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, waits ? -1 : 0);
+
         if (n < 0 && errno != EINTR)
                 return error_trace(-errno);
-        loop_update_time(loop);
+        loop_catch_up(loop);
 
         loop->n_batch = n > 0 ? n : 0;
         for (int i = 0; i < loop->n_batch; i++) {
@@ -133,5 +145,27 @@ int loop_turn(struct loop *loop, uint64_t until_ms)
                         source->ready(source, loop->batch[i].events);
         }
         loop->n_batch = 0;
+        return 0;
+}
+
+int loop_turn(struct loop *loop, uint64_t until_ms)
+{
+        /* By the time of the turn before, which is late by what that turn took. */
+        const bool waits = until_ms > loop->now_ms;
+        int r;
+
+        if (waits && until_ms < loop->timer_ms) {
+                r = set_timer(loop, until_ms);
+                if (r < 0)
+                        return error_trace(r);
+        }
+        if (waits)
+                registers_clear();
+        loop->is_late = true;
+        if (!loop->host)
+                return error_trace(look_after_sources(loop, waits));
+        if (let_host_wait(loop, waits))
+                return error_trace(look_after_sources(loop, false));
+        loop_catch_up(loop);
         return 0;
 }

@@ -10,6 +10,12 @@
  * A request belongs to libmicrohttpd's connection from begin_request to end_request, a connection
  * of ours from notify's start to its end. Wiping is ours: bodies of requests are freed with the
  * call.
+ *
+ * The loop waits in libmicrohttpd's epoll descriptor (MHD_run_wait()), in which its own is, under a
+ * NULL pointer: such an event libmicrohttpd passes over, as it does in all of its versions with
+ * epoll. The other way round, with its descriptor in that of the loop, each turn costs a second
+ * wait. It then calls back before the turn has begun, so each callback sees to it that the loop
+ * knows the time.
  */
 
 #include "server.h"
@@ -64,11 +70,16 @@ struct request {
         struct api_call call;
 };
 
+/* Two requests of a turn or more are a crowd: those who come while we wake up are then served with
+ * the one who woke us, rather than each with a turn and a wake-up of its own. */
+#define CROWD_MIN_CALLS 8
+
 static void resume(struct request *request)
 {
         struct server *server = request->server;
 
         request->state = REQUEST_RESUMED;
+        server->has_work = true;
         connection_answer(&server->connections, request->connection, server->loop->now_ms);
         MHD_resume_connection(request->mhd);
 }
@@ -108,6 +119,13 @@ static void put_spare(struct server *server, struct request *request)
         server->n_spares++;
 }
 
+/* libmicrohttpd calls us. */
+static void note_call(struct server *server)
+{
+        server->n_calls++;
+        loop_catch_up(server->loop);
+}
+
 static void *begin_request(void *data, const char *target, struct MHD_Connection *mhd)
 {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
@@ -115,11 +133,13 @@ static void *begin_request(void *data, const char *target, struct MHD_Connection
         struct server *server = data;
         struct request *request;
 
+        note_call(server);
         request = take_spare(server);
         if (!request)
                 return NULL;
         request->server = server;
         request->connection = info->socket_context;
+        habit_fetch_ahead(&request->connection->habit);
         request->mhd = mhd;
         request->state = REQUEST_NEW;
         request->huge = false;
@@ -150,6 +170,7 @@ static void end_request(void *data, struct MHD_Connection *mhd, void **request_d
         struct request *request = *request_data;
         struct server *server = data;
 
+        note_call(server);
         if (!request)
                 return;
         connection_rest(&server->connections, request->connection, server->loop->now_ms);
@@ -163,6 +184,7 @@ static void notify(void *data, struct MHD_Connection *mhd, void **socket_context
         struct connection *connection = *socket_context;
         struct server *server = data;
 
+        note_call(server);
         if (code == MHD_CONNECTION_NOTIFY_STARTED) {
                 *socket_context = server->arriving;
                 server->arriving = NULL;
@@ -326,6 +348,7 @@ static enum MHD_Result handle(void *data, struct MHD_Connection *mhd, const char
 {
         struct request *request = *request_data;
 
+        note_call(data);
         if (!request)
                 return MHD_NO; /* memory was out when it began */
         if (request->state == REQUEST_NEW)
@@ -344,14 +367,42 @@ static void panic(void *data, const char *file, unsigned int line, const char *r
         abort();
 }
 
-/* libmicrohttpd is called once every turn; its descriptor only has to wake the loop. */
-static void wake(struct loop_source *source, uint32_t events) {}
+/* A crowd is waited for first, and served when we are awake. */
+static bool wait_and_serve(struct loop_host *host, bool waits)
+{
+        struct server *server = list_entry(host, struct server, host);
+        struct pollfd pollfd = {.fd = server->epoll_fd, .events = POLLIN};
+        const uint64_t n_calls = server->n_calls;
+
+        if (waits && server->crowded) {
+                (void)poll(&pollfd, 1, -1);
+                waits = false;
+        }
+        server->has_work = false;
+        MHD_run_wait(server->mhd, waits ? -1 : 0);
+        server->crowded = server->n_calls - n_calls >= CROWD_MIN_CALLS;
+        return server->n_calls != n_calls;
+}
+
+/* Has libmicrohttpd's epoll descriptor watch the loop's. 0 or -errno. */
+static int host_loop(struct server *server)
+{
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+        const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd,
+                                                               MHD_DAEMON_INFO_EPOLL_FD);
+
+        server->epoll_fd = info->epoll_fd;
+        if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->loop->epoll_fd, &event) < 0)
+                return error_trace(-errno);
+        server->host.wait = wait_and_serve;
+        server->loop->host = &server->host;
+        return 0;
+}
 
 int server_init(struct server *server, struct loop *loop, struct api *api,
                 struct peer_finder *finder, size_t max_connections, uint64_t header_timeout_ms,
                 uint64_t idle_timeout_ms)
 {
-        const union MHD_DaemonInfo *info;
         int r;
 
         *server = (struct server){.loop = loop, .api = api, .finder = finder};
@@ -373,9 +424,7 @@ int server_init(struct server *server, struct loop *loop, struct api *api,
                 connections_deinit(&server->connections);
                 return error_trace(r);
         }
-        info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-        server->source = (struct loop_source){.fd = info->epoll_fd, .ready = wake};
-        r = loop_add(loop, &server->source, EPOLLIN);
+        r = host_loop(server);
         if (r < 0)
                 server_deinit(server);
         return error_trace(r);
@@ -385,7 +434,7 @@ void server_deinit(struct server *server)
 {
         if (!server->mhd)
                 return;
-        loop_remove(server->loop, &server->source);
+        server->loop->host = NULL;
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
         hot_answers_deinit(&server->answers);
@@ -474,7 +523,10 @@ void server_tick(struct server *server)
 {
         connections_tick(&server->connections, server->loop->now_ms);
         hot_answers_tick(&server->answers, server->loop->now_ms);
-        MHD_run(server->mhd);
+        if (server->has_work) {
+                server->has_work = false;
+                MHD_run(server->mhd);
+        }
 }
 
 uint64_t server_next_tick_ms(struct server *server)
@@ -484,6 +536,8 @@ uint64_t server_next_tick_ms(struct server *server)
         MHD_UNSIGNED_LONG_LONG timeout_ms;
         uint64_t mhd_ms = LOOP_NEVER;
 
+        if (server->has_work)
+                return server->loop->now_ms;
         if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
                 mhd_ms = server->loop->now_ms + timeout_ms;
         if (connections_ms < mhd_ms)

@@ -24,7 +24,11 @@ struct server {
         struct api *api;            /* borrowed */
         struct peer_finder *finder; /* borrowed */
         struct MHD_Daemon *mhd;
-        struct loop_source source; /* libmicrohttpd's epoll descriptor */
+        struct loop_host host; /* waits in libmicrohttpd's epoll descriptor, */
+        int epoll_fd;          /* which is this, and watches the loop's, too */
+        uint64_t n_calls;      /* of libmicrohttpd to us */
+        bool crowded;          /* it had several in the last turn */
+        bool has_work;         /* it was given something to do since it ran */
         struct connections connections;
         struct hot_answers answers; /* those that are asked for again and again */
         struct request *spares;     /* whose memory is used again */
@@ -74,6 +78,6 @@ void server_ask_units(struct server *server);
 /* From now on every answer closes its connection. */
 void server_close_connections(struct server *server);
 
-/* Lets libmicrohttpd do what it can, and cuts connections whose time is up. */
+/* Lets libmicrohttpd do what it was given since the wait, and cuts connections whose time is up. */
 void server_tick(struct server *server);
 uint64_t server_next_tick_ms(struct server *server);
