@@ -156,7 +156,11 @@ static void accept_some(struct loop_source *source, uint32_t events)
         int fd;
 
         for (int i = 0; i < ACCEPT_MAX; i++) {
-                fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                struct sockaddr_storage address = {};
+                socklen_t size = sizeof(address);
+
+                fd = accept4(source->fd, (struct sockaddr *)&address, &size,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
                 if (fd < 0) {
                         accept_failed(listener);
                         return;
@@ -168,7 +172,7 @@ static void accept_some(struct loop_source *source, uint32_t events)
                 }
                 if (listener->tcp)
                         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                switch (server_accept(listeners->server, fd)) {
+                switch (server_accept(listeners->server, fd, (struct sockaddr *)&address, size)) {
                 case SERVER_E_SHARE: linger(listeners, fd, REASON_UID_CONNECTIONS_FULL); break;
                 case SERVER_E_STARVED: linger(listeners, fd, REASON_OUT_OF_MEMORY); break;
                 default: break;

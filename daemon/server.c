@@ -448,10 +448,8 @@ bool server_is_full(const struct server *server)
         return server->connections.n >= server->connections.max;
 }
 
-int server_accept(struct server *server, int fd)
+int server_accept(struct server *server, int fd, const struct sockaddr *address, socklen_t size)
 {
-        struct sockaddr_storage address = {};
-        socklen_t size = sizeof(address);
         struct connection *connection;
         struct peer peer;
         int r;
@@ -467,9 +465,8 @@ int server_accept(struct server *server, int fd)
                 return SERVER_E_SHARE;
         if (r < 0)
                 return SERVER_E_STARVED;
-        (void)getpeername(fd, (struct sockaddr *)&address, &size);
         server->arriving = connection;
-        if (MHD_add_connection(server->mhd, fd, (struct sockaddr *)&address, size) != MHD_YES) {
+        if (MHD_add_connection(server->mhd, fd, address, size) != MHD_YES) {
                 /* It may have been handed over already, and taken back through notify(). */
                 if (server->arriving)
                         connection_free(&server->connections, connection);

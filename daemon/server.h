@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "api.h"
 #include "connection.h"
@@ -54,9 +55,10 @@ enum {
         SERVER_E_STARVED,   /* memory or descriptors are out, before anything came of it */
 };
 
-/* Finds out who is at the other end of an accepted, non-blocking socket, and takes it over. 0,
- * -ENOMEM or one of these; the socket is closed on the former, and the caller's on the latter. */
-int server_accept(struct server *server, int fd);
+/* Finds out who is at the other end of an accepted, non-blocking socket, and takes it over;
+ * `address` is what accept(2) says of him, for libmicrohttpd. 0, -ENOMEM or one of these; the
+ * socket is closed on the former, and the caller's on the latter. */
+int server_accept(struct server *server, int fd, const struct sockaddr *address, socklen_t size);
 
 /* The broker has replied to this waiter, which is the one in a call of ours. */
 void server_resume(struct server *server, struct waiter *waiter);
