@@ -11,7 +11,7 @@
  * so that it is not late after a suspend.
  *
  * Where a host waits for us, what it has served is what woke us, nearly always, and to look after
- * ours would be a system call in vain. So that is done when the host had nothing, and every now and
+ * ours would be a system call in vain. So that is done when the host says so, and every now and
  * then. What is ready stays ready, and ends the next wait at once.
  */
 
@@ -120,7 +120,7 @@ static int set_timer(struct loop *loop, uint64_t until_ms)
 /* Has the host wait, and serve its own. Whether ours are to be looked after. */
 static bool let_host_wait(struct loop *loop, bool waits)
 {
-        if (loop->host->wait(loop->host, waits) && loop->n_unseen < LOOP_UNSEEN_MAX) {
+        if (!loop->host->wait(loop->host, waits) && loop->n_unseen < LOOP_UNSEEN_MAX) {
                 loop->n_unseen++;
                 return false;
         }

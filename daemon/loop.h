@@ -21,7 +21,7 @@ struct loop_source {
 
 #define LOOP_BATCH 64
 
-/* Turns in a row in which a host that serves its own keeps us from looking after ours. */
+/* Turns in a row in which a host may keep us from looking after ours. */
 #define LOOP_UNSEEN_MAX 16
 
 /*
@@ -30,7 +30,9 @@ struct loop_source {
  */
 struct loop_host {
         /* Waits until something is ready, or not at all, and serves what is his own; says whether
-         * there was any. Calls loop_catch_up() before anything that wants to know the time. */
+         * ours should be looked after. That they need not be may be a guess, if there was a little
+         * of his own, which is then what has ended the wait. Calls loop_catch_up() before anything
+         * that wants to know the time. */
         bool (*wait)(struct loop_host *host, bool waits);
 };
 

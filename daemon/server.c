@@ -367,21 +367,35 @@ static void panic(void *data, const char *file, unsigned int line, const char *r
         abort();
 }
 
-/* A crowd is waited for first, and served when we are awake. */
+/* Has libmicrohttpd wait and serve; how often it has called us. */
+static uint64_t run(struct server *server, bool waits)
+{
+        const uint64_t n_calls = server->n_calls;
+
+        server->has_work = false;
+        MHD_run_wait(server->mhd, waits ? -1 : 0);
+        return server->n_calls - n_calls;
+}
+
+/* A crowd is waited for first, which tells whether the loop has something, too, and served when we
+ * are awake. */
 static bool wait_and_serve(struct loop_host *host, bool waits)
 {
         struct server *server = list_entry(host, struct server, host);
-        struct pollfd pollfd = {.fd = server->epoll_fd, .events = POLLIN};
-        const uint64_t n_calls = server->n_calls;
+        struct pollfd pollfds[] = {
+                {.fd = server->epoll_fd, .events = POLLIN},
+                {.fd = server->loop->epoll_fd, .events = POLLIN},
+        };
+        const bool is_crowded = server->crowded;
+        uint64_t n;
 
-        if (waits && server->crowded) {
-                (void)poll(&pollfd, 1, -1);
-                waits = false;
-        }
-        server->has_work = false;
-        MHD_run_wait(server->mhd, waits ? -1 : 0);
-        server->crowded = server->n_calls - n_calls >= CROWD_MIN_CALLS;
-        return server->n_calls != n_calls;
+        if (waits && is_crowded)
+                (void)poll(pollfds, 2, -1);
+        n = run(server, waits && !is_crowded);
+        server->crowded = n >= CROWD_MIN_CALLS;
+        if (waits && is_crowded)
+                return pollfds[1].revents != 0;
+        return n == 0 || server->crowded;
 }
 
 /* Has libmicrohttpd's epoll descriptor watch the loop's. 0 or -errno. */
@@ -520,10 +534,8 @@ void server_tick(struct server *server)
 {
         connections_tick(&server->connections, server->loop->now_ms);
         hot_answers_tick(&server->answers, server->loop->now_ms);
-        if (server->has_work) {
-                server->has_work = false;
-                MHD_run(server->mhd);
-        }
+        if (server->has_work)
+                (void)run(server, false);
 }
 
 uint64_t server_next_tick_ms(struct server *server)
