@@ -29,6 +29,7 @@ LETTERS = ((PORTAL, "ucd"), (CRM, "uc"), (STAFF, "ud"), (LOBBY, "ad"))
 ANSWER_MAX_S = 40  # a request without an answer for so long is lost
 DRAIN_MAX_S = 60
 CALM_RATE = 300  # questions a second that the proxy and the issuer can all serve
+CALM_MAX_S = 60
 
 # Who is turned away before he has asked is told why, and counted as a connection, by cause.
 AT_THE_DOOR = {"connections_full": "limit", "uid_connections_full": "share"}
@@ -410,13 +411,15 @@ class Campaign:
         return record
 
     def run(self, seconds, pause_s=1.0):
-        """Calm for a tenth of the time, and then one upheaval after the other. While nothing is in
-        memory yet nearly every question costs a fetch, and nothing excuses one that takes long."""
+        """Calm for a tenth of the time, or two minutes, and then one upheaval after the other.
+        While nothing is in memory yet nearly every question costs a fetch, and nothing excuses one
+        that takes long."""
         end = time.monotonic() + seconds
+        calm_s = min(seconds / 20, CALM_MAX_S)
         self.town.set_rate(min(self.rate, CALM_RATE))
         self._tell_excuses()
-        self.calm_phase(seconds / 20, manners=False)
-        self.calm_phase(seconds / 20, manners=True)
+        self.calm_phase(calm_s, manners=False)
+        self.calm_phase(calm_s, manners=True)
         self.town.set_rate(self.rate)
         self.town.tell("go")
         turns = 0

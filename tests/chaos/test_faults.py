@@ -342,6 +342,18 @@ class TestUpheavals:
         gone = [line.split()[1] for line in heard if line.startswith("gone ")]
         assert gone == [line.split()[1] for line in heard if line.startswith("back ")]
 
+    def test_an_issuer_repeats_itself_until_the_last_rule_has_ended(self, world):
+        heard = []
+        world.tell = heard.extend
+        for seconds in (60, 0):
+            world.repeat(seconds, every=2)
+        world.expire()
+        assert heard == ["repeats on"]
+        assert world.repeats()
+        world.calm()
+        assert heard == ["repeats on", "repeats off"]
+        world.tell = lambda lines: None
+
     def test_drawn_from_a_seed(self):
         with World(7) as world:
             names = [

@@ -172,8 +172,9 @@ class World:
 
     def repeat(self, seconds, **rule):
         """Has the issuer repeat tokens for so long, each until it has run out."""
+        if self._repeating == 0:
+            self.say("repeats on")
         self._repeating += 1
-        self.say("repeats on")
         rule = {**rule, "repeat_token": True, "remaining": True}
         number = self.issuer.control("POST", "behaviour", rule)["id"]
 
@@ -181,7 +182,8 @@ class World:
             self.issuer.control("POST", "forget", {"id": number})
             self._repeating -= 1
             self._repeated_ms = now_ms()
-            self.say("repeats off")
+            if self._repeating == 0:
+                self.say("repeats off")
 
         self.last(seconds, undo)
 
