@@ -33,7 +33,8 @@
 #include "reload.h"
 
 #define ROOT_UID 0
-#define OTHERS   ((uid_t)-1) /* whoever is not root, as one in the shares */
+
+#define OTHERS_MAX (CREDENTIAL_CONNECTIONS_MAX / 4)
 
 #define HEAD_MAX_BYTES 512
 
@@ -45,6 +46,7 @@ struct credential_connection {
         struct list link; /* credential_server::free, ::waiting or ::writing */
         struct loop_source source;
         struct peer peer;       /* owned */
+        bool other;             /* counts in credential_server::n_others */
         char *unit, *id;        /* owned; as the address has them; NULL: it has none */
         char *client, *subject; /* owned; what the request borrows, as is */
         char *scope;            /* this */
@@ -69,8 +71,6 @@ int credential_server_init(struct credential_server *server, struct loop *loop,
                            struct peer_finder *finder, struct reload *reload,
                            const struct config *config)
 {
-        int r;
-
         *server = (struct credential_server){
                 .loop = loop,
                 .broker = broker,
@@ -85,14 +85,9 @@ int credential_server_init(struct credential_server *server, struct loop *loop,
         list_init(&server->waiting);
         list_init(&server->writing);
         memset(filler, '\n', sizeof(filler));
-        r = shares_init(&server->shares, CREDENTIAL_CONNECTIONS_MAX);
-        if (r)
-                return error_trace(r);
         server->all = calloc(CREDENTIAL_CONNECTIONS_MAX, sizeof(*server->all));
-        if (!server->all) {
-                shares_deinit(&server->shares);
+        if (!server->all)
                 return error_trace(-ENOMEM);
-        }
         for (size_t i = 0; i < CREDENTIAL_CONNECTIONS_MAX; i++)
                 list_push_back(&server->free, &server->all[i].link);
         return 0;
@@ -111,9 +106,11 @@ static void move(struct credential_connection *connection, struct list *list)
         list_push_back(list, &connection->link);
 }
 
-static uid_t share_of(const struct peer *peer)
+/* No system's service: its own process is root. One that could not be found out for want of memory
+ * may be that, and has to be told. */
+static bool is_other(const struct peer *peer)
 {
-        return peer->known && peer->uid == ROOT_UID ? ROOT_UID : OTHERS;
+        return peer->known ? peer->uid != ROOT_UID : !peer->starved;
 }
 
 static void end(struct credential_connection *connection)
@@ -124,7 +121,7 @@ static void end(struct credential_connection *connection)
         close(connection->source.fd);
         token_unref(connection->token);
         reload_release(connection->era);
-        shares_give(&server->shares, share_of(&connection->peer));
+        server->n_others -= connection->other;
         peer_deinit(&connection->peer);
         request_deinit(&connection->request);
         free(connection->unit);
@@ -146,7 +143,6 @@ void credential_server_deinit(struct credential_server *server)
                 end(connection);
         free(server->all);
         server->all = NULL;
-        shares_deinit(&server->shares);
 }
 
 bool credential_server_is_full(const struct credential_server *server)
@@ -366,8 +362,7 @@ void credential_server_accept(struct credential_server *server, int fd)
         int r;
 
         peer_find(server->finder, fd, true, &peer);
-        if (shares_take(&server->shares, share_of(&peer))) {
-                /* No system's service: systemd's own process is root. */
+        if (is_other(&peer) && server->n_others == OTHERS_MAX) {
                 peer_deinit(&peer);
                 close(fd);
                 return;
@@ -378,10 +373,12 @@ void credential_server_accept(struct credential_server *server, int fd)
                 .server = server,
                 .source = {.fd = fd, .ready = writable},
                 .peer = peer,
+                .other = is_other(&peer),
         };
         list_init(&connection->link);
         request_init(&connection->request);
         server->n++;
+        server->n_others += connection->other;
         server->counters.accepted++;
 
         r = identify(connection);

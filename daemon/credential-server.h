@@ -16,7 +16,6 @@
 
 #include "../lib/broker.h"
 #include "../lib/list.h"
-#include "../lib/share.h"
 #include "config.h"
 #include "log.h"
 #include "loop.h"
@@ -55,7 +54,7 @@ struct credential_server {
         struct list waiting;               /* for the broker */
         struct list writing;               /* next deadline first */
         size_t n;                          /* waiting and writing */
-        struct shares shares; /* of whoever is not root: together they have a quarter */
+        size_t n_others; /* of whoever is not root: together they have a quarter */
         struct credential_counters counters;
 };
 

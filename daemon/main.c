@@ -22,6 +22,7 @@
 #include "protect.h"
 #include "reload-client.h"
 #include "startup.h"
+#include "starvation.h"
 #include "upstream.h"
 
 #define CONFIG_PATH_DEFAULT "/etc/egain-tokend/egain-tokend.conf"
@@ -293,6 +294,7 @@ int main(int argc, char *argv[])
 
         reserve_standard_descriptors();
         protect_from_dumps();
+        (void)starvation_watch();
 
         r = parse_arguments(&arguments, argc, argv);
         if (r)

@@ -26,6 +26,7 @@
 #include "../lib/list.h"
 #include "../lib/secret.h"
 #include "log.h"
+#include "starvation.h"
 
 /* It lives from open_socket() to close_socket(), or from watch_socket() with an interest to
  * CURL_POLL_REMOVE. */
@@ -241,9 +242,16 @@ static int close_socket(void *data, curl_socket_t fd)
 }
 
 void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
-                  void (*lose)(void *data, CURL *easy), void *data)
+                  void (*lose)(void *data, CURL *easy),
+                  void (*starve)(void *data, curl_socket_t fd), void *data)
 {
-        *sockets = (struct sockets){.loop = loop, .multi = multi, .lose = lose, .data = data};
+        *sockets = (struct sockets){
+                .loop = loop,
+                .multi = multi,
+                .lose = lose,
+                .starve = starve,
+                .data = data,
+        };
         list_init(&sockets->idle);
         curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
@@ -273,11 +281,29 @@ void sockets_begin_send(struct sockets *sockets, int local_port)
 
 void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags)
 {
+        const uint64_t n_starvations = starvation_count();
         int n_running;
 
-        if (!sockets->disordered &&
-            curl_multi_socket_action(sockets->multi, fd, flags, &n_running) != CURLM_OK)
+        if (sockets->disordered)
+                return;
+        if (curl_multi_socket_action(sockets->multi, fd, flags, &n_running) != CURLM_OK)
                 sockets->disordered = true;
+        else if (starvation_count() != n_starvations)
+                sockets->starve(sockets->data, fd);
+}
+
+curl_socket_t sockets_of(CURL *easy)
+{
+        curl_socket_t fd = CURL_SOCKET_BAD;
+
+        (void)curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd);
+        return fd;
+}
+
+void sockets_end(curl_socket_t fd)
+{
+        if (fd != CURL_SOCKET_BAD)
+                end_connection(fd);
 }
 
 CURLcode sockets_serve(struct socket_user *user, CURL *easy)

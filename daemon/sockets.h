@@ -24,6 +24,7 @@ struct sockets {
         struct list idle;     /* watches of connections on which nothing may come just now */
         bool disordered;      /* libcurl has run out of memory: nothing is left to it any more */
         void (*lose)(void *data, CURL *easy);
+        void (*starve)(void *data, curl_socket_t fd);
         void *data;
 };
 
@@ -34,9 +35,11 @@ struct socket_user {
 };
 
 /* From now on what `multi` wants watched is. `lose` is told of a handle one of whose sockets cannot
- * be, for want of memory: nothing will come of it any more. */
+ * be, for want of memory: nothing will come of it any more. `starve` is told of a socket, or of
+ * CURL_SOCKET_TIMEOUT, that libcurl lacked memory at: what came of it, nobody knows. */
 void sockets_init(struct sockets *sockets, struct loop *loop, CURLM *multi,
-                  void (*lose)(void *data, CURL *easy), void *data);
+                  void (*lose)(void *data, CURL *easy),
+                  void (*starve)(void *data, curl_socket_t fd), void *data);
 
 /* After the end of `multi`. */
 void sockets_deinit(struct sockets *sockets);
@@ -47,6 +50,13 @@ void sockets_begin_send(struct sockets *sockets, int local_port);
 
 /* Lets libcurl work, unless it is known to be in disorder. As curl_multi_socket_action(). */
 void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags);
+
+/* The socket of the connection that this handle, which is in `multi`, has or had; CURL_SOCKET_BAD:
+ * there is none. */
+curl_socket_t sockets_of(CURL *easy);
+
+/* Ends a connection, for all that use it; none is one, too. */
+void sockets_end(curl_socket_t fd);
 
 /* Makes a handle of `multi` open and close its sockets here. CURLE_OK, or what went wrong. */
 CURLcode sockets_serve(struct socket_user *user, CURL *easy);

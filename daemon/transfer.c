@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "../lib/error.h"
+#include "starvation.h"
 
 /*
  * CURLOPT_PIPEWAIT stays off: transfers that wait for another's connection have no time-outs, so
@@ -209,6 +210,7 @@ int transfer_load(struct transfer *transfer, struct secret *form, size_t max_ans
         transfer->retry_after[0] = transfer->ratelimit_reset[0] = transfer->detail[0] = '\0';
         transfer->too_large = transfer->out_of_memory = transfer->lost = false;
         transfer->user.starved = false;
+        transfer->n_starvations = starvation_count();
         transfer->n_sent = 0;
         if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
             curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
@@ -249,7 +251,8 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
                 return REASON_NONE;
         if (transfer->too_large)
                 return REASON_ANSWER_TOO_LARGE;
-        if (transfer->out_of_memory || transfer->user.starved)
+        if (transfer->out_of_memory || transfer->user.starved ||
+            transfer->n_starvations != starvation_count())
                 return REASON_OUT_OF_MEMORY;
         switch (code) {
         case CURLE_PEER_FAILED_VERIFICATION:

@@ -35,8 +35,9 @@ struct transfer {
         char ratelimit_reset[TRANSFER_FIELD_MAX_BYTES];
         bool too_large;
         bool out_of_memory;
-        unsigned int n_sent; /* how often it was sent: once more where a kept connection broke */
-        bool lost;           /* its socket cannot be watched: libcurl will not end it */
+        uint64_t n_starvations; /* starvation_count(), when it began */
+        unsigned int n_sent;    /* how often it was sent: once more where a kept connection broke */
+        bool lost;              /* its socket cannot be watched: libcurl will not end it */
         char detail[CURL_ERROR_SIZE];
 };
 

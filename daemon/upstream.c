@@ -8,7 +8,9 @@
  * Where memory runs out libcurl 7.88 may leave its table of sockets with a hole in it: a transfer
  * is forgotten, or a later one on a socket of the same number ends the process. It says so by an
  * error of the multi handle. That handle is not used any more then: what is under way on it ends,
- * and another takes its place.
+ * and another takes its place. A connection on which OpenSSL, libnghttp2 or libcurl lacked memory
+ * may be left so that nothing is read of it any more, though there is, and libcurl would go on
+ * waiting there and, with HTTP/2, sending more on it: it is ended.
  *
  * To make a handle and to tell it what to do costs as much as to use it, so that a few transfers
  * whose request went well are kept, for requests to the same place by the same client under the
@@ -21,12 +23,13 @@
 
 #include "../lib/error.h"
 #include "log.h"
+#include "starvation.h"
 #include "transfer.h"
 #include "wipe-http2.h"
 
 int upstream_global_init(void)
 {
-        return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : error_trace(-ENOMEM);
+        return starvation_init_curl() == CURLE_OK ? 0 : error_trace(-ENOMEM);
 }
 
 static int set_timer(CURLM *multi, long timeout_ms, void *data)
@@ -50,6 +53,26 @@ static void lose(void *data, CURL *easy)
         upstream->any_lost = true;
 }
 
+/* A handshake that lacks memory ends by itself, or needs it not. */
+static void starve(void *data, curl_socket_t fd)
+{
+        struct upstream *upstream = data;
+
+        list_for_each (link, &upstream->transfers) {
+                struct transfer *transfer = list_entry(link, struct transfer, link);
+                curl_socket_t its;
+
+                if (transfer->n_sent == 0)
+                        continue;
+                its = sockets_of(transfer->easy);
+                if (its != fd && fd != CURL_SOCKET_TIMEOUT)
+                        continue;
+                sockets_end(its);
+                transfer->lost = true;
+                upstream->any_lost = true;
+        }
+}
+
 /* upstream::multi, or NULL if memory is out. */
 static CURLM *make_multi(struct upstream *upstream)
 {
@@ -58,7 +81,7 @@ static CURLM *make_multi(struct upstream *upstream)
         upstream->multi = multi;
         if (!multi)
                 return NULL;
-        sockets_init(&upstream->sockets, upstream->loop, multi, lose, upstream);
+        sockets_init(&upstream->sockets, upstream->loop, multi, lose, starve, upstream);
         curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream);
         curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
@@ -251,7 +274,7 @@ static bool next_lost(struct upstream *upstream, struct upstream_end *ret)
                         .flight = transfer->flight,
                         .client = transfer->client,
                         .url = transfer->url,
-                        .detail = "no memory to watch its connection with",
+                        .detail = "no memory for its connection",
                         .result = {.transport = REASON_OUT_OF_MEMORY},
                 };
                 return true;
@@ -284,6 +307,8 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
                 .detail = transfer->detail,
         };
         transfer_result(transfer, message->data.result, &ret->result, &ret->took_us);
+        if (ret->result.transport == REASON_OUT_OF_MEMORY)
+                sockets_end(sockets_of(transfer->easy));
         return true;
 }
 

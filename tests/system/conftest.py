@@ -14,10 +14,11 @@ import pytest
 
 pytest_plugins = ["leaks"]
 
-pytest.register_assert_rewrite("expect", "leaks")
+pytest.register_assert_rewrite("credd", "expect", "leaks", "sweep")
 
 from harness import BUILD, ROOT, Daemon, Issuer  # noqa: E402
 from people import population  # noqa: E402
+from sweep import StarvingDaemon  # noqa: E402
 
 _numbers = itertools.count(1)
 
@@ -109,6 +110,26 @@ def start_daemon(issuer):
         finally:
             daemon.close()
     assert not failures, failures
+
+
+@pytest.fixture
+def starving(issuer):
+    """Starts a daemon that runs out of memory when it is told to."""
+    started = []
+
+    def start(**settings):
+        daemon = StarvingDaemon(issuer, **settings)
+        started.append(daemon)
+        return daemon.start()
+
+    yield start
+    for daemon in started:
+        try:
+            if daemon.running():
+                issuer.reset()
+                daemon.stop()
+        finally:
+            daemon.close()
 
 
 @pytest.fixture

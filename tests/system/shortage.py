@@ -51,10 +51,15 @@ class Shortage:
         """How many there were since begin()."""
         return self._get(SEEN)
 
-    def trace(self):
-        """The calls that led to the first failure, innermost first."""
+    def calls(self):
+        """The calls that led to the first failure, innermost first: a library, an offset and a name
+        each."""
         lines = self._memory[TRACE].split(b"\0")[0].decode().splitlines()
-        return "\n".join(place(*line.split(" ", 2)) for line in lines)
+        return [line.split(" ", 2) for line in lines]
+
+    def trace(self):
+        """The same in words. It takes a moment, and is for those who read of a failure."""
+        return "\n".join(place(*call) for call in self.calls())
 
 
 def place(file, offset, name):

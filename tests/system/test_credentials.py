@@ -6,7 +6,6 @@ host lets it. What a real systemd makes of the answers is in tests/systemd. Need
 """
 
 import contextlib
-import itertools
 import json
 import os
 import pwd
@@ -18,36 +17,28 @@ from pathlib import Path
 
 import pytest
 
-from harness import (
-    CRM,
-    MANAGE,
-    PORTAL,
-    READ,
-    STAFF,
-    free_port,
-    libconfig,
-    payload,
-    scratch_directory,
-    totals,
+from credd import (
+    ENTRIES,
+    ID,
+    LIMIT,
+    UNIT,
+    address,
+    ask,
+    connect,
+    granted,
+    in_unit,
+    read,
+    refused,
+    settings_of,
+    socket_of,
 )
+from harness import MANAGE, READ, free_port, libconfig, scratch_directory, totals
 from scrape import growth, scrape
 from wire import TIMEOUT, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be taken for systemd")
 
-LIMIT = 1024 * 1024  # systemd's, of a credential
 CAP = 64  # CREDENTIAL_CONNECTIONS_MAX
-ID = "egain-token"
-UNIT = "nightly.service"
-
-ENTRIES = [
-    {"id": ID, "unit": UNIT, "client": "portal", "subject": "username:pa"},
-    {"id": "other", "unit": UNIT, "client": "portal", "subject": "email:a@b.example"},
-    {"id": "crm", "unit": UNIT, "client": "crm", "subject": "userid:4711", "scope": MANAGE},
-    {"id": ID, "unit": "batch@*.service", "client": "portal", "subject": "username:batch"},
-]
-
-_numbers = itertools.count(0xADF9D86B)
 
 
 @pytest.fixture
@@ -63,89 +54,11 @@ def credd(folder, start_daemon):
     """Starts a daemon with a socket for credentials; `credentials` is its path."""
 
     def start(entries=ENTRIES, mode="0600", **settings):
-        path = f"{folder}/c{next(_numbers)}"
-        listen = [{"unix": f"{folder}/t{next(_numbers)}"}, {"credentials": path, "mode": mode}]
-        daemon = start_daemon(
-            clients=[PORTAL, CRM, STAFF], listen=listen, credentials=entries, **settings
-        )
-        daemon.credentials = path
+        daemon = start_daemon(**settings_of(folder, entries, mode), **settings)
+        daemon.credentials = socket_of(daemon)
         return daemon
 
     return start
-
-
-def hierarchy():
-    """Where systemd looks for the cgroup of a process."""
-    for root in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
-        if (root / "cgroup.procs").exists():
-            return root
-    return None
-
-
-@contextlib.contextmanager
-def in_unit(name):
-    """We, in a cgroup of this name; what connects meanwhile is taken for the unit's."""
-    root = hierarchy()
-    if not root:
-        pytest.skip("there is no cgroup hierarchy here")
-    here = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].split("\n")[0]
-    group = root / f"et{os.getpid()}.slice" / name
-    try:
-        group.mkdir(parents=True)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made and entered here: {error}")
-    try:
-        yield
-    finally:
-        (root / here / "cgroup.procs").write_text(str(os.getpid()))
-        eventually(lambda: not (group / "cgroup.procs").read_text(), "the cgroup to be empty")
-        group.rmdir()
-        group.parent.rmdir()
-
-
-def address(unit, id, random=None):
-    return b"\0%s/unit/%s/%s" % (random or b"%x" % next(_numbers), unit.encode(), id.encode())
-
-
-def connect(daemon, source):
-    """A connection as systemd makes it: from this address, and with nothing to say."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(TIMEOUT)
-    if source is not None:
-        connection.bind(source)
-    connection.connect(daemon.credentials)
-    connection.shutdown(socket.SHUT_WR)
-    return connection
-
-
-def read(connection):
-    pieces = []
-    with connection:
-        while piece := connection.recv(65536):
-            pieces.append(piece)
-    return b"".join(pieces)
-
-
-def ask(daemon, unit=UNIT, id=ID):
-    """Asks from within the unit."""
-    with in_unit(unit):
-        return read(connect(daemon, address(unit, id)))
-
-
-def granted(data, subject):
-    assert len(data) < LIMIT
-    assert payload(data.decode())["sub"] == subject
-    return data.decode()
-
-
-def refused(data, code):
-    """systemd cannot take it, and whoever looks can read why; nothing else is in it."""
-    assert len(data) == LIMIT + 1, data[:200]
-    line, rest = data.split(b"\n", 1)
-    assert line.startswith(b"egain-tokend: no token for the credential ")
-    assert f" {code}: ".encode() in line, line
-    assert not rest.strip(b"\n")
 
 
 def test_a_token(credd, issuer, tmp_path):

@@ -24,12 +24,19 @@ SERVERS = {
     "http1": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
     # Asks for a certificate of the client, of the same CA.
     "mtls": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
+    # Closes each connection after one answer; the other over HTTP/1.1.
+    "once": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
+    "once1": ("ca", "localhost", 1, "TLSv1.2 TLSv1.3"),
 }
 
-HTTP_1 = ("http1",)
+HTTP_1 = ("http1", "once1")
 
 # Lines of nginx that a server has besides.
-DEMANDS = {"mtls": "ssl_client_certificate {directory}/ca.pem; ssl_verify_client on;"}
+DEMANDS = {
+    "mtls": "ssl_client_certificate {directory}/ca.pem; ssl_verify_client on;",
+    "once": "keepalive_requests 1;",
+    "once1": "keepalive_requests 1;",
+}
 
 # Certificates of clients, and who has issued them.
 CALLERS = {"known": "ca", "unknown": "stranger"}

@@ -63,8 +63,11 @@ class Service:
         return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
 
     def configure(self, text=CONFIG):
-        self.machine.write(CONFIG_PATH, text, 0o640)
-        self.machine.run("chown", "root:egain-tokend", CONFIG_PATH)
+        """As a whole, since the daemon may be reading it."""
+        successor = f"{CONFIG_PATH}.new"
+        self.machine.write(successor, text, 0o640)
+        self.machine.run("chown", "root:egain-tokend", successor)
+        self.machine.path(successor).rename(self.machine.path(CONFIG_PATH))
 
     def drop_in(self, text, unit=SERVICE):
         self.machine.write(DROP_IN.format(unit), text)

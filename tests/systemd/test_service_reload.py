@@ -115,12 +115,15 @@ def test_sighup_in_a_loop(serving):
         for number in range(100):
             serving.configure(CONFIG + f'drain_timeout = "{1 + number}s";\n')
             hang_up(serving)
-    assert not load.failures and load.sent > 100, load.failures[:5]
+        eventually(lambda: load.sent > 100, "callers to have come meanwhile")
+    assert not load.failures, load.failures[:5]
     serving.configure(OTHER_RULE)
     hang_up(serving)
     eventually(lambda: serving.ask("pa").status == 403, "the new rule to hold")
+    serving.machine.run("journalctl", "--sync")
     text = serving.journal(since)
-    assert 3 < text.count("again; changed: ") <= 101
+    # One in the loop and the last one at least; what is sent while a file is read is one.
+    assert 2 <= text.count("again; changed: ") <= 101
     assert "not taken over" not in text, text
     assert serving.show("MainPID") == pid and serving.show("ActiveState") == "active"
 
