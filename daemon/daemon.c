@@ -28,6 +28,7 @@
 #include "credential-server.h"
 #include "descriptors.h"
 #include "fdstore.h"
+#include "heap.h"
 #include "keeper.h"
 #include "listen.h"
 #include "log.h"
@@ -62,6 +63,7 @@ struct daemon {
         const struct config *config;
         struct notify *notify; /* borrowed */
         struct loop loop;
+        struct heap heap;
         struct loop_source signals;
         struct broker *broker;
         struct fdstore fdstore;
@@ -88,6 +90,7 @@ static void take_fetch_ends(struct daemon *daemon)
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
                                            daemon->loop.now_ms, daemon->loop.wall_ms);
+                heap_populate(&daemon->heap);
                 metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
                 metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
                 report_fetch_end(&end, reason);
@@ -488,6 +491,7 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");
                 trim_after_start();
+                heap_init(&daemon.heap);
                 protect_from_swap(config->lock_memory);
                 r = run(&daemon);
                 release_callers(&daemon);

@@ -16,14 +16,18 @@ IN_FLIGHT = 32  # the default of upstream.max_in_flight
 ISSUER_MS = 20
 
 
-def bare(issuer, requests):
+def bare_command(issuer, requests):
     """The loop of bench/fetches.c."""
     tenant = CLIENT.partition(":")[0]
     url = f"http://127.0.0.1:{issuer.port}/system/auth/{tenant}-U/oauth2/token"
     form = f"client_secret={SECRET}&{FORM}bare-"
-    command = [BUILD / "bench" / "fetches", url, requests, IN_FLIGHT, form]
-    out = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout
-    return json.loads(out)
+    return [str(word) for word in (BUILD / "bench" / "fetches", url, requests, IN_FLIGHT, form)]
+
+
+def bare(issuer, requests):
+    """What it tells."""
+    command = bare_command(issuer, requests)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def run(report):
