@@ -28,6 +28,7 @@
 #include "credential-server.h"
 #include "descriptors.h"
 #include "fdstore.h"
+#include "headroom.h"
 #include "keeper.h"
 #include "listen.h"
 #include "log.h"
@@ -75,6 +76,7 @@ struct daemon {
         struct server server;
         struct credential_server credentials;
         struct listeners listeners;
+        struct headroom headroom;
         enum phase phase;
         uint64_t phase_until_ms;
         bool commands_left; /* perhaps */
@@ -301,6 +303,7 @@ static int run(struct daemon *daemon)
                 reload_tick(&daemon->reload);
                 carry_out_commands(daemon);
                 tell_of_reloads(daemon);
+                headroom_tick(&daemon->headroom);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
                 tell_manager(daemon);
@@ -413,6 +416,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config, struc
                 .signals = {.fd = -1},
                 .finder = {.netlink_fd = -1},
         };
+        headroom_init(&daemon->headroom);
         fdstore_init(&daemon->fdstore);
         r = loop_init(&daemon->loop);
         if (r == 0)
@@ -469,6 +473,7 @@ static void daemon_deinit(struct daemon *daemon)
         if (daemon->signals.fd >= 0)
                 close(daemon->signals.fd);
         loop_deinit(&daemon->loop);
+        headroom_deinit(&daemon->headroom);
 }
 
 int daemon_check(const struct config *config)
