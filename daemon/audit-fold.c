@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * All windows are of one length and begin with their first hit, so the list by age is the list by
- * end, too. Keys are compared whole: no collision puts two callers or subjects into one record.
- * (Two tokens are told apart by 64 bits of their fingerprint, as in the record; the same token from
- * another fetch may begin another record.)
+ * All windows are of one length and begin with their first hit, so that they end in the order in
+ * which they began: they are a ring. Keys are compared whole: no collision puts two callers or
+ * subjects into one record. (Two tokens are told apart by 64 bits of their fingerprint, as in the
+ * record; the same token from another fetch may begin another record.)
+ *
+ * Where there are more subjects than windows, nearly every hit begins one and ends another, so what
+ * that takes lies close together: chains are followed through the ring, without a look at keys or
+ * records, and most keys have their place there.
  */
 
 #include "audit-fold.h"
@@ -17,14 +21,21 @@
 #include "../lib/error.h"
 #include "../lib/timerheap.h"
 
-struct audit_fold_entry {
-        struct audit_fold_entry *next; /* in the bucket */
-        struct list link;              /* audit_fold::by_age */
-        struct audit_record *record;   /* owned */
-        uint64_t ends_at_ms;
+/* A longer key has memory of its own. */
+#define NEAR_KEY_BYTES 192
+
+/* Two in a cache line. */
+struct audit_fold_window {
         uint64_t hash;
+        uint64_t ends_at_ms;
+        struct audit_record *record; /* owned */
         uint32_t key_size;
-        uint8_t key_bytes[];
+        uint32_t next; /* in the bucket, as in audit_fold::buckets */
+};
+
+union audit_fold_kept_key {
+        uint8_t near[NEAR_KEY_BYTES];
+        uint8_t *far; /* owned */
 };
 
 /* The texts of a key, in their order. */
@@ -54,31 +65,40 @@ struct fixed {
 _Static_assert(offsetof(struct fixed, unused) + 4 == sizeof(struct fixed),
                "bytes that nobody sets would be compared");
 _Static_assert(sizeof(struct fixed) <= 64, "audit_fold_key has no room for it");
-_Static_assert((AUDIT_FOLD_MAX & (AUDIT_FOLD_MAX - 1)) == 0, "it is used as a mask");
+
+/* More than windows, so that a chain mostly is one window long. */
+#define BUCKETS ((size_t)4 * AUDIT_FOLD_MAX)
+
+_Static_assert((BUCKETS & (BUCKETS - 1)) == 0, "it is used as a mask");
+
+static void free_arrays(struct audit_fold *fold)
+{
+        free(fold->buckets);
+        free(fold->keys);
+        free(fold->windows);
+        *fold = (struct audit_fold){};
+}
 
 int audit_fold_init(struct audit_fold *fold, uint64_t window_ms)
 {
         *fold = (struct audit_fold){.window_ms = window_ms};
-        list_init(&fold->by_age);
         if (getrandom(fold->hash_key, sizeof(fold->hash_key), 0) != sizeof(fold->hash_key))
                 return error_trace(-errno);
-        fold->buckets = calloc(AUDIT_FOLD_MAX, sizeof(struct audit_fold_entry *));
-        return fold->buckets ? 0 : error_trace(-ENOMEM);
+        fold->windows = calloc(AUDIT_FOLD_MAX, sizeof(*fold->windows));
+        fold->keys = calloc(AUDIT_FOLD_MAX, sizeof(*fold->keys));
+        fold->buckets = calloc(BUCKETS, sizeof(*fold->buckets));
+        if (!fold->windows || !fold->keys || !fold->buckets) {
+                free_arrays(fold);
+                return error_trace(-ENOMEM);
+        }
+        return 0;
 }
 
 void audit_fold_deinit(struct audit_fold *fold)
 {
-        if (!fold->buckets)
-                return;
-        for (size_t i = 0; i < AUDIT_FOLD_MAX; i++) {
-                for (struct audit_fold_entry *it = fold->buckets[i], *next; it; it = next) {
-                        next = it->next;
-                        audit_record_free(it->record);
-                        free(it);
-                }
-        }
-        free(fold->buckets);
-        *fold = (struct audit_fold){};
+        while (fold->n > 0)
+                audit_record_free(audit_fold_take(fold));
+        free_arrays(fold);
 }
 
 static struct text text_of(const char *string)
@@ -145,72 +165,101 @@ bool audit_fold_key_make(const struct audit_fold *fold, struct audit_fold_key *r
         return true;
 }
 
-static struct audit_fold_entry **bucket_of(const struct audit_fold *fold, uint64_t hash)
+static uint32_t *bucket_of(const struct audit_fold *fold, uint64_t hash)
 {
-        return &fold->buckets[hash & (AUDIT_FOLD_MAX - 1)];
+        return &fold->buckets[hash & (BUCKETS - 1)];
+}
+
+static const uint8_t *key_of(const struct audit_fold *fold, size_t at)
+{
+        return fold->windows[at].key_size <= NEAR_KEY_BYTES ? fold->keys[at].near
+                                                            : fold->keys[at].far;
 }
 
 struct audit_record *audit_fold_find(const struct audit_fold *fold,
                                      const struct audit_fold_key *key)
 {
-        for (struct audit_fold_entry *it = *bucket_of(fold, key->hash); it; it = it->next)
-                if (it->hash == key->hash && it->key_size == key->size &&
-                    memcmp(it->key_bytes, key->bytes, key->size) == 0)
-                        return it->record;
+        const struct audit_fold_window *window;
+
+        for (uint32_t at = *bucket_of(fold, key->hash); at > 0; at = window->next) {
+                window = &fold->windows[at - 1];
+                if (window->hash == key->hash && window->key_size == key->size &&
+                    memcmp(key_of(fold, at - 1), key->bytes, key->size) == 0)
+                        return window->record;
+        }
         return NULL;
 }
 
 int audit_fold_add(struct audit_fold *fold, const struct audit_fold_key *key,
                    struct audit_record *record, uint64_t now_ms)
 {
-        struct audit_fold_entry **bucket = bucket_of(fold, key->hash), *entry;
+        const size_t at = (fold->first + fold->n) % AUDIT_FOLD_MAX;
+        union audit_fold_kept_key *kept = &fold->keys[at];
+        uint32_t *bucket = bucket_of(fold, key->hash);
+        uint8_t *bytes = kept->near;
 
         if (fold->n >= AUDIT_FOLD_MAX)
                 return AUDIT_FOLD_E_FULL;
-        entry = malloc(sizeof(*entry) + key->size);
-        if (!entry)
-                return error_trace(-ENOMEM);
-        *entry = (struct audit_fold_entry){
-                .next = *bucket,
-                .record = record,
-                .ends_at_ms = now_ms + fold->window_ms,
+        if (key->size > NEAR_KEY_BYTES) {
+                bytes = malloc(key->size);
+                if (!bytes)
+                        return error_trace(-ENOMEM);
+                kept->far = bytes;
+        }
+        memcpy(bytes, key->bytes, key->size);
+        fold->windows[at] = (struct audit_fold_window){
                 .hash = key->hash,
+                .ends_at_ms = now_ms + fold->window_ms,
+                .record = record,
                 .key_size = key->size,
+                .next = *bucket,
         };
-        memcpy(entry->key_bytes, key->bytes, key->size);
-        *bucket = entry;
-        list_push_back(&fold->by_age, &entry->link);
+        *bucket = (uint32_t)at + 1;
         fold->n++;
         return 0;
 }
 
-static struct audit_fold_entry *oldest(const struct audit_fold *fold)
-{
-        struct list *first = list_first(&fold->by_age);
-
-        return first ? list_entry(first, struct audit_fold_entry, link) : NULL;
-}
-
 uint64_t audit_fold_next_ms(const struct audit_fold *fold)
 {
-        const struct audit_fold_entry *entry = oldest(fold);
+        return fold->n > 0 ? fold->windows[fold->first].ends_at_ms : TIMERHEAP_NEVER;
+}
 
-        return entry ? entry->ends_at_ms : TIMERHEAP_NEVER;
+/* No subject is left behind. */
+static void forget_key(struct audit_fold *fold, size_t at)
+{
+        union audit_fold_kept_key *kept = &fold->keys[at];
+        const uint32_t size = fold->windows[at].key_size;
+
+        if (size <= NEAR_KEY_BYTES) {
+                secret_wipe(kept->near, size);
+                return;
+        }
+        secret_wipe(kept->far, size);
+        free(kept->far);
+        kept->far = NULL;
 }
 
 struct audit_record *audit_fold_take(struct audit_fold *fold)
 {
-        struct audit_fold_entry *entry = oldest(fold), **at;
+        struct audit_fold_window *window;
         struct audit_record *record;
+        uint32_t *at;
 
-        if (!entry)
+        if (fold->n == 0)
                 return NULL;
-        for (at = bucket_of(fold, entry->hash); *at != entry; at = &(*at)->next)
+        window = &fold->windows[fold->first];
+        for (at = bucket_of(fold, window->hash); *at != fold->first + 1;
+             at = &fold->windows[*at - 1].next)
                 ;
-        *at = entry->next;
-        list_unlink(&entry->link);
+        *at = window->next;
+        record = window->record;
+        forget_key(fold, fold->first);
+        *window = (struct audit_fold_window){};
+        fold->first = (fold->first + 1) % AUDIT_FOLD_MAX;
         fold->n--;
-        record = entry->record;
-        free(entry);
+        /* The next one to go was written a long time ago. */
+        __builtin_prefetch(&fold->keys[fold->first]);
+        if (fold->windows[fold->first].record)
+                __builtin_prefetch(fold->windows[fold->first].record);
         return record;
 }

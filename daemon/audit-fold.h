@@ -11,19 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../lib/list.h"
 #include "../lib/siphash.h"
 #include "audit-record.h"
 
 /* Records at most; the next one pushes out the oldest. */
 #define AUDIT_FOLD_MAX 4096
 
-struct audit_fold_entry;
-
 struct audit_fold {
         uint8_t hash_key[SIPHASH_KEY_BYTES];
-        struct audit_fold_entry **buckets; /* owned, AUDIT_FOLD_MAX; and the entries */
-        struct list by_age;                /* audit_fold_entry::link, the oldest first */
+        struct audit_fold_window *windows; /* owned, AUDIT_FOLD_MAX: a ring, the oldest first */
+        union audit_fold_kept_key *keys;   /* owned, one for each of them */
+        uint32_t *buckets;                 /* owned; where in `windows`, from 1; 0: nowhere */
+        uint32_t first;
         size_t n;
         uint64_t window_ms;
 };

@@ -21,6 +21,9 @@
 
 #define GATHER_MS 10
 
+/* Records that are taken out under the lock at once. */
+#define TAKE_MAX 64
+
 struct ring {
         struct audit_record **records; /* owned, and what is in them */
         size_t first;
@@ -310,20 +313,32 @@ const struct audit_record *audit_queue_peek(struct audit_queue *queue, size_t n)
         return record;
 }
 
-void audit_queue_done(struct audit_queue *queue, bool written)
+static void take_done(struct audit_queue *queue, size_t n, bool written)
 {
-        struct audit_record *record;
+        struct audit_record *records[TAKE_MAX];
 
         (void)pthread_mutex_lock(&queue->lock);
-        record = take_first(queue, &queue->rings[queue->in_hand]);
+        for (size_t i = 0; i < n; i++)
+                records[i] = take_first(queue, &queue->rings[queue->in_hand]);
         if (written)
-                queue->written++;
+                queue->written += n;
         else
-                queue->unwritable[queue->in_hand]++;
+                queue->unwritable[queue->in_hand] += n;
         if (queue->loop_waits)
                 (void)pthread_cond_signal(&queue->done);
         (void)pthread_mutex_unlock(&queue->lock);
-        audit_record_free(record);
+        for (size_t i = 0; i < n; i++)
+                audit_record_free(records[i]);
+}
+
+void audit_queue_done(struct audit_queue *queue, size_t n, bool written)
+{
+        size_t now;
+
+        for (; n > 0; n -= now) {
+                now = n < TAKE_MAX ? n : TAKE_MAX;
+                take_done(queue, now, written);
+        }
 }
 
 void audit_queue_set_error(struct audit_queue *queue, int error)

@@ -66,9 +66,10 @@ const struct audit_record *audit_queue_wait(struct audit_queue *queue);
  * that is; NULL: there are not so many. */
 const struct audit_record *audit_queue_peek(struct audit_queue *queue, size_t n);
 
-/* What audit_queue_wait() gave is dealt with; `written` or not, it is gone. The one behind it takes
- * its place, if that was peeked at. */
-void audit_queue_done(struct audit_queue *queue, bool written);
+/* What audit_queue_wait() gave is dealt with, and what was peeked at behind it, `n` records in all:
+ * `written` or not, they are gone. The next one takes the place of the first, if it was peeked at.
+ */
+void audit_queue_done(struct audit_queue *queue, size_t n, bool written);
 
 void audit_queue_set_error(struct audit_queue *queue, int error);
 

@@ -83,8 +83,8 @@ static void render(struct work *work, const struct audit_record *record)
 /* The first `n` are dealt with. */
 static void done(struct work *work, size_t n, bool written)
 {
-        for (work->n -= n; n > 0; n--)
-                audit_queue_done(work->queue, written);
+        work->n -= n;
+        audit_queue_done(work->queue, n, written);
 }
 
 /* Of several the first ones may be written whole: they are done with, lest they are written again

@@ -28,7 +28,7 @@
 #include "credential-server.h"
 #include "descriptors.h"
 #include "fdstore.h"
-#include "heap.h"
+#include "headroom.h"
 #include "keeper.h"
 #include "listen.h"
 #include "log.h"
@@ -63,7 +63,6 @@ struct daemon {
         const struct config *config;
         struct notify *notify; /* borrowed */
         struct loop loop;
-        struct heap heap;
         struct loop_source signals;
         struct broker *broker;
         struct fdstore fdstore;
@@ -77,6 +76,7 @@ struct daemon {
         struct server server;
         struct credential_server credentials;
         struct listeners listeners;
+        struct headroom headroom;
         enum phase phase;
         uint64_t phase_until_ms;
         bool commands_left; /* more than a turn carries out */
@@ -90,7 +90,6 @@ static void take_fetch_ends(struct daemon *daemon)
         while (upstream_next(&daemon->upstream, &end)) {
                 reason = broker_fetch_done(daemon->broker, end.flight, &end.result,
                                            daemon->loop.now_ms, daemon->loop.wall_ms);
-                heap_populate(&daemon->heap);
                 metrics_count_fetch(&daemon->monitor.metrics, end.client, reason);
                 metrics_observe_fetch(&daemon->monitor.metrics, end.took_us);
                 report_fetch_end(&end, reason);
@@ -300,6 +299,7 @@ static int run(struct daemon *daemon)
                 reload_tick(&daemon->reload);
                 carry_out_commands(daemon);
                 tell_of_reloads(daemon);
+                headroom_tick(&daemon->headroom);
                 if (daemon->phase != PHASE_SERVING)
                         update_phase(daemon);
                 tell_manager(daemon);
@@ -412,6 +412,7 @@ static int daemon_init(struct daemon *daemon, const struct config *config, struc
                 .signals = {.fd = -1},
                 .finder = {.netlink_fd = -1},
         };
+        headroom_init(&daemon->headroom);
         fdstore_init(&daemon->fdstore);
         r = loop_init(&daemon->loop);
         if (r == 0)
@@ -468,6 +469,7 @@ static void daemon_deinit(struct daemon *daemon)
         if (daemon->signals.fd >= 0)
                 close(daemon->signals.fd);
         loop_deinit(&daemon->loop);
+        headroom_deinit(&daemon->headroom);
 }
 
 int daemon_check(const struct config *config)
@@ -491,7 +493,6 @@ int daemon_run(const struct config *config, struct inherit *inherit, struct noti
                           "ready: %zu client application%s", config->settings.n_clients,
                           config->settings.n_clients == 1 ? "" : "s");
                 trim_after_start();
-                heap_init(&daemon.heap);
                 protect_from_swap(config->lock_memory);
                 r = run(&daemon);
                 release_callers(&daemon);

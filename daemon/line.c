@@ -51,16 +51,33 @@ static void put_number(struct line *line, uint64_t value)
         line_put(line, digits + at, sizeof(digits) - at);
 }
 
-void line_put_time(struct line *line, int64_t wall_ms)
+/* To the second. */
+static size_t format_time(char ret[static TIME_MAX_BYTES], time_t seconds)
 {
-        const time_t seconds = (time_t)(wall_ms / 1000);
-        char bytes[TIME_MAX_BYTES];
         struct tm tm;
 
-        if (wall_ms < 0 || !gmtime_r(&seconds, &tm))
+        if (seconds < 0 || !gmtime_r(&seconds, &tm))
                 tm = (struct tm){.tm_year = 70, .tm_mday = 1};
-        (void)strftime(bytes, sizeof(bytes), "%Y-%m-%dT%H:%M:%S", &tm);
-        line_put_format(line, "%s.%03dZ", bytes, wall_ms < 0 ? 0 : (int)(wall_ms % 1000));
+        return strftime(ret, TIME_MAX_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+}
+
+/* Most lines are of the same second as the one before. */
+void line_put_time(struct line *line, int64_t wall_ms)
+{
+        static _Thread_local char last[TIME_MAX_BYTES];
+        static _Thread_local size_t last_size;
+        static _Thread_local time_t last_seconds;
+        const time_t seconds = wall_ms < 0 ? -1 : (time_t)(wall_ms / 1000);
+        const unsigned int ms = wall_ms < 0 ? 0 : (unsigned int)(wall_ms % 1000);
+        const char fraction[] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                                 (char)('0' + ms % 10), 'Z'};
+
+        if (last_size == 0 || seconds != last_seconds) {
+                last_size = format_time(last, seconds);
+                last_seconds = seconds;
+        }
+        line_put(line, last, last_size);
+        line_put(line, fraction, sizeof(fraction));
 }
 
 /* How many bytes the character at the front of `text` has, 0 if none is there; *ret_control tells

@@ -155,7 +155,7 @@ static void the_queue_is_bounded_to_the_record(void **state)
         /* What the writer has in its hands still counts. */
         assert_non_null(audit_queue_wait(queue));
         assert_int_equal(push(AUDIT_LANE_GRANTS, 0), AUDIT_QUEUE_E_FULL);
-        audit_queue_done(queue, true);
+        audit_queue_done(queue, 1, true);
         assert_int_equal(push(AUDIT_LANE_GRANTS, 0), 0);
         assert_int_equal(look()->written, 1);
 }
@@ -251,7 +251,7 @@ static void what_the_journal_never_takes_is_said_to_be_so(void **state)
         audit_sink_close(&sink);
         assert_int_equal(push(AUDIT_LANE_REFUSALS, 1), 0);
         (void)audit_queue_wait(queue);
-        audit_queue_done(queue, false);
+        audit_queue_done(queue, 1, false);
         assert_int_equal(look()->unwritable[AUDIT_LANE_REFUSALS], 1);
         assert_int_equal(look()->written, 0);
 }

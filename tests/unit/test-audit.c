@@ -416,6 +416,68 @@ static void keys_of_equal_hash_are_told_apart_by_their_bytes(void **state)
         audit_fold_deinit(&fold); /* harmless twice */
 }
 
+static void long_keys_are_told_apart_by_their_last_byte(void **state)
+{
+        enum { N = 3 };
+        static char subject[AUDIT_SUBJECT_MAX_BYTES + 1];
+        static struct audit_fold_key keys[N];
+        struct audit_record *records[N];
+        struct audit_fold fold;
+
+        (void)state;
+        memset(subject, 's', AUDIT_SUBJECT_MAX_BYTES);
+        assert_int_equal(audit_fold_init(&fold, WINDOW_MS), 0);
+        for (int i = 0; i < N; i++) {
+                struct audit_decision hit = a_hit();
+
+                subject[AUDIT_SUBJECT_MAX_BYTES - 1] = (char)('a' + i);
+                hit.subject = (struct text){subject, AUDIT_SUBJECT_MAX_BYTES};
+                assert_true(audit_fold_key_make(&fold, &keys[i], &hit));
+                keys[i].hash = 5;
+                records[i] = a_record();
+                assert_int_equal(audit_fold_add(&fold, &keys[i], records[i], 0), 0);
+        }
+        for (int i = 0; i < N; i++)
+                assert_ptr_equal(audit_fold_find(&fold, &keys[i]), records[i]);
+        audit_record_free(audit_fold_take(&fold));
+        assert_null(audit_fold_find(&fold, &keys[0]));
+        assert_ptr_equal(audit_fold_find(&fold, &keys[1]), records[1]);
+        audit_fold_deinit(&fold);
+}
+
+/* One of a thousand hashes, so that chains are long. */
+static struct audit_fold_key *numbered_key(const struct audit_fold *fold, unsigned int i)
+{
+        static struct audit_fold_key key;
+        struct audit_decision hit = a_hit();
+        char subject[16];
+
+        subject_number(&hit, subject, i);
+        assert_true(audit_fold_key_make(fold, &key, &hit));
+        key.hash = i % 1000;
+        return &key;
+}
+
+/* Those that stay are found when the ring has gone round. */
+static void the_fold_table_goes_round(void **state)
+{
+        enum { N = 2 * AUDIT_FOLD_MAX + 1 };
+        struct audit_fold fold;
+
+        (void)state;
+        assert_int_equal(audit_fold_init(&fold, WINDOW_MS), 0);
+        for (unsigned int i = 0; i < N; i++) {
+                if (fold.n == AUDIT_FOLD_MAX)
+                        audit_record_free(audit_fold_take(&fold));
+                assert_int_equal(audit_fold_add(&fold, numbered_key(&fold, i), a_record(), i), 0);
+        }
+        for (unsigned int i = 0; i < N; i++)
+                assert_int_equal(audit_fold_find(&fold, numbered_key(&fold, i)) != NULL,
+                                 i >= N - AUDIT_FOLD_MAX);
+        assert_int_equal(audit_fold_next_ms(&fold), N - AUDIT_FOLD_MAX + WINDOW_MS);
+        audit_fold_deinit(&fold);
+}
+
 static void the_fold_table_is_bounded_by_itself(void **state)
 {
         static struct audit_fold_key key;
@@ -904,6 +966,8 @@ int main(void)
                 TEST(nothing_is_folded_without_a_window),
                 TEST(the_fold_table_pushes_out_its_oldest),
                 TEST(keys_of_equal_hash_are_told_apart_by_their_bytes),
+                TEST(long_keys_are_told_apart_by_their_last_byte),
+                TEST(the_fold_table_goes_round),
                 TEST(the_fold_table_is_bounded_by_itself),
                 TEST(refusals_beyond_the_first_few_fold),
                 TEST(each_uid_and_reason_has_its_first_few),
