@@ -11,11 +11,8 @@
  * of ours from notify's start to its end. Wiping is ours: bodies of requests are freed with the
  * call.
  *
- * The loop waits in libmicrohttpd's epoll descriptor (MHD_run_wait()), in which its own is, under a
- * NULL pointer: such an event libmicrohttpd passes over, as it does in all of its versions with
- * epoll. The other way round, with its descriptor in that of the loop, each turn costs a second
- * wait. It then calls back before the turn has begun, so each callback sees to it that the loop
- * knows the time.
+ * It calls back while the loop waits (server-wait.c), before the turn has begun, so each callback
+ * sees to it that the loop knows the time.
  */
 
 #include "server.h"
@@ -31,6 +28,7 @@
 #include "../lib/error.h"
 #include "head.h"
 #include "log.h"
+#include "server-wait.h"
 
 /* The best by measurement: a hit costs least, and a header block of that size is more than enough.
  */
@@ -69,10 +67,6 @@ struct request {
         bool huge; /* it says that its body is over BODY_READ_MAX_BYTES */
         struct api_call call;
 };
-
-/* Two requests of a turn or more are a crowd: those who come while we wake up are then served with
- * the one who woke us, rather than each with a turn and a wake-up of its own. */
-#define CROWD_MIN_CALLS 8
 
 static void resume(struct request *request)
 {
@@ -367,52 +361,6 @@ static void panic(void *data, const char *file, unsigned int line, const char *r
         abort();
 }
 
-/* Has libmicrohttpd wait and serve; how often it has called us. */
-static uint64_t run(struct server *server, bool waits)
-{
-        const uint64_t n_calls = server->n_calls;
-
-        server->has_work = false;
-        MHD_run_wait(server->mhd, waits ? -1 : 0);
-        return server->n_calls - n_calls;
-}
-
-/* A crowd is waited for first, which tells whether the loop has something, too, and served when we
- * are awake. */
-static bool wait_and_serve(struct loop_host *host, bool waits)
-{
-        struct server *server = list_entry(host, struct server, host);
-        struct pollfd pollfds[] = {
-                {.fd = server->epoll_fd, .events = POLLIN},
-                {.fd = server->loop->epoll_fd, .events = POLLIN},
-        };
-        const bool is_crowded = server->crowded;
-        uint64_t n;
-
-        if (waits && is_crowded)
-                (void)poll(pollfds, 2, -1);
-        n = run(server, waits && !is_crowded);
-        server->crowded = n >= CROWD_MIN_CALLS;
-        if (waits && is_crowded)
-                return pollfds[1].revents != 0;
-        return n == 0 || server->crowded;
-}
-
-/* Has libmicrohttpd's epoll descriptor watch the loop's. 0 or -errno. */
-static int host_loop(struct server *server)
-{
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-        const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd,
-                                                               MHD_DAEMON_INFO_EPOLL_FD);
-
-        server->epoll_fd = info->epoll_fd;
-        if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->loop->epoll_fd, &event) < 0)
-                return error_trace(-errno);
-        server->host.wait = wait_and_serve;
-        server->loop->host = &server->host;
-        return 0;
-}
-
 int server_init(struct server *server, struct loop *loop, struct api *api,
                 struct peer_finder *finder, size_t max_connections, uint64_t header_timeout_ms,
                 uint64_t idle_timeout_ms)
@@ -438,7 +386,7 @@ int server_init(struct server *server, struct loop *loop, struct api *api,
                 connections_deinit(&server->connections);
                 return error_trace(r);
         }
-        r = host_loop(server);
+        r = server_wait_init(server);
         if (r < 0)
                 server_deinit(server);
         return error_trace(r);
@@ -448,7 +396,7 @@ void server_deinit(struct server *server)
 {
         if (!server->mhd)
                 return;
-        server->loop->host = NULL;
+        server_wait_deinit(server);
         MHD_stop_daemon(server->mhd);
         server->mhd = NULL;
         hot_answers_deinit(&server->answers);
@@ -528,28 +476,4 @@ void server_ask_units(struct server *server)
 void server_close_connections(struct server *server)
 {
         server->closing = true;
-}
-
-void server_tick(struct server *server)
-{
-        connections_tick(&server->connections, server->loop->now_ms);
-        hot_answers_tick(&server->answers, server->loop->now_ms);
-        if (server->has_work)
-                (void)run(server, false);
-}
-
-uint64_t server_next_tick_ms(struct server *server)
-{
-        const uint64_t connections_ms = connections_next_tick_ms(&server->connections);
-        const uint64_t answers_ms = hot_answers_next_tick_ms(&server->answers);
-        MHD_UNSIGNED_LONG_LONG timeout_ms;
-        uint64_t mhd_ms = LOOP_NEVER;
-
-        if (server->has_work)
-                return server->loop->now_ms;
-        if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
-                mhd_ms = server->loop->now_ms + timeout_ms;
-        if (connections_ms < mhd_ms)
-                mhd_ms = connections_ms;
-        return mhd_ms < answers_ms ? mhd_ms : answers_ms;
 }

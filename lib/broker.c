@@ -168,7 +168,6 @@ void broker_reply_token(struct broker *broker, struct reply *reply, struct token
                 broker_reply_reason(reply, REASON_GRANTED_TOO_MUCH, 0);
                 return;
         }
-        token_prefetch(token);
         reply->reason = REASON_NONE;
         reply->detail = detail;
         reply->token = token_ref(token);

@@ -73,13 +73,8 @@ static struct cache_entry **find(const struct cache *cache, struct grant_key key
 {
         struct cache_entry **at = &cache->buckets[key.hash & cache->mask];
 
-        for (; *at; at = &(*at)->next) {
-                if ((*at)->hash != key.hash)
-                        continue;
-                __builtin_prefetch((*at)->token); /* mostly it is the one */
-                if (grant_key_equal(cache_entry_key(*at), key))
-                        break;
-        }
+        while (*at && !grant_key_equal(cache_entry_key(*at), key))
+                at = &(*at)->next;
         return at;
 }
 

@@ -12,9 +12,6 @@
 
 #include "text.h"
 
-/* Then the processor sees for itself what comes next. */
-#define TOKEN_PREFETCH_BYTES 512
-
 struct token {
         uint64_t serial;        /* of this process; no other token has or had it; never 0 */
         uint64_t sent_at_ms;    /* when the request for it was sent */
@@ -47,13 +44,6 @@ static inline struct text token_value(const struct token *token)
 static inline struct text token_scope(const struct token *token)
 {
         return (struct text){token->bytes + token->value_size, token->scope_size};
-}
-
-/* Has the front of its value fetched into the processor's cache, since it is to be read soon. */
-static inline void token_prefetch(const struct token *token)
-{
-        for (size_t at = 0; at < token->value_size && at < TOKEN_PREFETCH_BYTES; at += 64)
-                __builtin_prefetch(token->bytes + at);
 }
 
 static inline size_t token_memory(const struct token *token)
