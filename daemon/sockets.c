@@ -292,18 +292,19 @@ void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags)
                 sockets->starve(sockets->data, fd);
 }
 
-curl_socket_t sockets_of(CURL *easy)
+int sockets_local_port(curl_socket_t fd)
 {
-        curl_socket_t fd = CURL_SOCKET_BAD;
-
-        (void)curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd);
-        return fd;
+        return fd == CURL_SOCKET_TIMEOUT ? 0 : local_port_of(fd);
 }
 
-void sockets_end(curl_socket_t fd)
+void sockets_end(struct sockets *sockets, int local_port)
 {
-        if (fd != CURL_SOCKET_BAD)
-                end_connection(fd);
+        for (size_t fd = 0; local_port != 0 && fd < sockets->n; fd++) {
+                const struct watch *watch = sockets->by_fd[fd];
+
+                if (watch && watch->ours && local_port_of((int)fd) == local_port)
+                        end_connection((int)fd);
+        }
 }
 
 CURLcode sockets_serve(struct socket_user *user, CURL *easy)

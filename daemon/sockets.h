@@ -51,12 +51,12 @@ void sockets_begin_send(struct sockets *sockets, int local_port);
 /* Lets libcurl work, unless it is known to be in disorder. As curl_multi_socket_action(). */
 void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags);
 
-/* The socket of the connection that this handle, which is in `multi`, has or had; CURL_SOCKET_BAD:
- * there is none. */
-curl_socket_t sockets_of(CURL *easy);
+/* What tells a connection from others, also where libcurl does not say which socket a handle that
+ * is under way has. 0: it is not known, or `fd` is CURL_SOCKET_TIMEOUT. */
+int sockets_local_port(curl_socket_t fd);
 
-/* Ends a connection, for all that use it; none is one, too. */
-void sockets_end(curl_socket_t fd);
+/* Ends the connection from this port, for all that use it; 0: none. */
+void sockets_end(struct sockets *sockets, int local_port);
 
 /* Makes a handle of `multi` open and close its sockets here. CURLE_OK, or what went wrong. */
 CURLcode sockets_serve(struct socket_user *user, CURL *easy);

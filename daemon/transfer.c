@@ -73,6 +73,7 @@ static int begin_send(void *data, char *remote, char *local, int remote_port, in
         struct transfer *transfer = data;
 
         transfer->n_sent++;
+        transfer->local_port = local_port;
         sockets_begin_send(transfer->user.sockets, local_port);
         (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
         return CURL_PREREQFUNC_OK;
@@ -212,6 +213,7 @@ int transfer_load(struct transfer *transfer, struct secret *form, size_t max_ans
         transfer->user.starved = false;
         transfer->n_starvations = starvation_count();
         transfer->n_sent = 0;
+        transfer->local_port = 0;
         if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
             curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
                     CURLE_OK ||

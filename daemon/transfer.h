@@ -36,6 +36,7 @@ struct transfer {
         bool too_large;
         bool out_of_memory;
         uint64_t n_starvations; /* starvation_count(), when it began */
+        int local_port;         /* of the connection that it was sent on last; 0: it was not sent */
         unsigned int n_sent;    /* how often it was sent: once more where a kept connection broke */
         bool lost;              /* its socket cannot be watched: libcurl will not end it */
         char detail[CURL_ERROR_SIZE];

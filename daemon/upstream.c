@@ -57,17 +57,16 @@ static void lose(void *data, CURL *easy)
 static void starve(void *data, curl_socket_t fd)
 {
         struct upstream *upstream = data;
+        const int local_port = sockets_local_port(fd);
 
         list_for_each (link, &upstream->transfers) {
                 struct transfer *transfer = list_entry(link, struct transfer, link);
-                curl_socket_t its;
 
                 if (transfer->n_sent == 0)
                         continue;
-                its = sockets_of(transfer->easy);
-                if (its != fd && fd != CURL_SOCKET_TIMEOUT)
+                if (local_port != 0 && transfer->local_port != local_port)
                         continue;
-                sockets_end(its);
+                sockets_end(&upstream->sockets, transfer->local_port);
                 transfer->lost = true;
                 upstream->any_lost = true;
         }
@@ -308,7 +307,7 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
         };
         transfer_result(transfer, message->data.result, &ret->result, &ret->took_us);
         if (ret->result.transport == REASON_OUT_OF_MEMORY)
-                sockets_end(sockets_of(transfer->easy));
+                sockets_end(&upstream->sockets, transfer->local_port);
         return true;
 }
 
