@@ -174,10 +174,17 @@ static void finish_sending(struct service *service, struct town *town, uint64_t 
         }
 }
 
+/* Of those who are turned away at the door only so many have time to read why. */
+static bool may_be_turned_away(const struct service *service, const struct town *town)
+{
+        return !service->used && ((service->excuses | town->check->excuses) & EXCUSE_LIMIT) != 0;
+}
+
 /* A connection that the daemon had closed meanwhile, or that it could not take: not its fault. */
 static bool may_end(const struct service *service, const struct town *town)
 {
         return town->down || service->manner == SERVICE_HALF_CLOSING ||
+               may_be_turned_away(service, town) ||
                (service->used && service->size == 0 &&
                 service->sent_ms - service->free_since_ms > IDLE_MAX_MS);
 }
