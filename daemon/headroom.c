@@ -132,9 +132,10 @@ static void get_step_ready(uintptr_t from, uintptr_t to)
 {
         const uintptr_t page = from & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
 
+        if (to - from > HEADROOM_SMALL_STEP_BYTES)
+                return;
         /* NOLINTNEXTLINE(performance-no-int-to-ptr): of memory that nobody points to yet */
-        if (to - from <= HEADROOM_SMALL_STEP_BYTES)
-                (void)madvise((void *)page, to - page, MADV_POPULATE_WRITE);
+        (void)madvise((void *)page, to - page, MADV_POPULATE_WRITE);
 }
 
 void headroom_tick(struct headroom *headroom)
