@@ -12,12 +12,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../lib/error.h"
 #include "audit-render.h"
+#include "thread.h"
 
 /* Between two tries, and how long to wait at most before looking whether to end. */
 #define RETRY_MS 100
@@ -137,21 +137,6 @@ static void *run(void *userdata)
         return NULL;
 }
 
-/* Signals are the loop's. */
-static int start(pthread_t *ret, struct work *work)
-{
-        sigset_t all, before;
-        int r;
-
-        (void)sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r)
-                return error_trace(-r);
-        r = pthread_create(ret, NULL, run, work);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return error_trace(-r);
-}
-
 int audit_writer_new(struct audit_writer **ret, struct audit_queue *queue,
                      const struct audit_config *config, const char *journal, int *ret_error)
 {
@@ -174,7 +159,7 @@ int audit_writer_new(struct audit_writer **ret, struct audit_queue *queue,
                 goto fail;
         *ret_error = work->sink.error;
         audit_queue_set_error(queue, work->sink.error);
-        r = start(&writer->thread, work);
+        r = thread_start(&writer->thread, run, work);
         if (r)
                 goto fail;
         *ret = writer;

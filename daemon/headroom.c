@@ -22,11 +22,10 @@
 #include "headroom.h"
 
 #include <malloc.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../lib/error.h"
+#include "thread.h"
 
 static uintptr_t heap_end(void)
 {
@@ -80,21 +79,6 @@ static void *run(void *data)
         return NULL;
 }
 
-/* Signals are the loop's. 0 or -errno. */
-static int start_thread(struct headroom *headroom)
-{
-        sigset_t all, before;
-        int r;
-
-        (void)sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r)
-                return error_trace(-r);
-        r = pthread_create(&headroom->thread, NULL, run, headroom);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return error_trace(-r);
-}
-
 /* Where it cannot be, all goes on as without. */
 static void start(struct headroom *headroom)
 {
@@ -105,7 +89,7 @@ static void start(struct headroom *headroom)
                 (void)pthread_mutex_destroy(&headroom->lock);
                 return;
         }
-        if (start_thread(headroom) < 0) {
+        if (thread_start(&headroom->thread, run, headroom) < 0) {
                 (void)pthread_cond_destroy(&headroom->work);
                 (void)pthread_mutex_destroy(&headroom->lock);
                 return;

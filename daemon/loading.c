@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "thread.h"
 
 enum state {
         STATE_RUNNING,
@@ -81,20 +81,6 @@ static void *run(void *argument)
         return NULL;
 }
 
-static int start_thread(struct loading *loading)
-{
-        sigset_t all, before;
-        int r;
-
-        sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r)
-                return -r;
-        r = pthread_create(&loading->thread, NULL, run, loading);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return -r;
-}
-
 int loading_start_with(struct loading **ret, const char *path, loading_fn *load)
 {
         struct loading *loading;
@@ -117,7 +103,7 @@ int loading_start_with(struct loading **ret, const char *path, loading_fn *load)
                 r = -ENOMEM;
                 goto fail;
         }
-        r = start_thread(loading);
+        r = thread_start(&loading->thread, run, loading);
         if (r)
                 goto fail;
         *ret = loading;
