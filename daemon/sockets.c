@@ -34,7 +34,8 @@ struct watch {
         struct loop_source source;
         struct sockets *sockets;
         struct list idle_link; /* sockets::idle, while it is silent and not wanted */
-        int local_port;        /* 0: not known */
+        int local_port;        /* 0: not known, or there is none yet */
+        uint64_t heard_ms;     /* when something came on it last, while it was wanted */
         uint32_t events;       /* it is in the loop for; 0: it is not */
         bool ours;             /* opened here */
         bool wanted;           /* by libcurl */
@@ -83,8 +84,10 @@ static void socket_ready(struct loop_source *source, uint32_t events)
                 leave_loop(watch);
                 return;
         }
-        if (events & EPOLLIN)
+        if (events & EPOLLIN) {
+                watch->heard_ms = watch->sockets->loop->now_ms;
                 flags |= CURL_CSELECT_IN;
+        }
         if (events & EPOLLOUT)
                 flags |= CURL_CSELECT_OUT;
         if (events & (EPOLLERR | EPOLLHUP))
@@ -168,6 +171,13 @@ static int local_port_of(int fd)
                                                        : address.in.sin_port);
 }
 
+static int port_of(struct watch *watch)
+{
+        if (watch->local_port == 0)
+                watch->local_port = local_port_of(watch->source.fd);
+        return watch->local_port;
+}
+
 static void let_go(struct watch *watch, CURL *easy)
 {
         if (!watch->ours) {
@@ -178,8 +188,7 @@ static void let_go(struct watch *watch, CURL *easy)
         watch->silent = is_http_1(easy);
         if (!watch->silent)
                 return;
-        if (watch->local_port == 0)
-                watch->local_port = local_port_of(watch->source.fd);
+        (void)port_of(watch);
         list_unlink(&watch->idle_link);
         list_push_front(&watch->sockets->idle, &watch->idle_link);
 }
@@ -297,14 +306,44 @@ int sockets_local_port(curl_socket_t fd)
         return fd == CURL_SOCKET_TIMEOUT ? 0 : local_port_of(fd);
 }
 
-void sockets_end(struct sockets *sockets, int local_port)
+/* NULL: none; also for 0. */
+static struct watch *find_by_port(const struct sockets *sockets, int local_port)
 {
         for (size_t fd = 0; local_port != 0 && fd < sockets->n; fd++) {
-                const struct watch *watch = sockets->by_fd[fd];
+                struct watch *watch = sockets->by_fd[fd];
 
-                if (watch && watch->ours && local_port_of((int)fd) == local_port)
-                        end_connection((int)fd);
+                if (watch && watch->ours && port_of(watch) == local_port)
+                        return watch;
         }
+        return NULL;
+}
+
+bool sockets_has(struct sockets *sockets, int local_port)
+{
+        const struct watch *watch = find_by_port(sockets, local_port);
+        char byte;
+        ssize_t n;
+
+        if (!watch)
+                return false;
+        n = recv(watch->source.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        return n > 0 || (n < 0 && errno == EAGAIN);
+}
+
+void sockets_end(struct sockets *sockets, int local_port)
+{
+        const struct watch *watch = find_by_port(sockets, local_port);
+
+        if (watch)
+                end_connection(watch->source.fd);
+}
+
+void sockets_end_unheard(struct sockets *sockets, int local_port, uint64_t since_ms)
+{
+        const struct watch *watch = find_by_port(sockets, local_port);
+
+        if (watch && watch->heard_ms <= since_ms)
+                end_connection(watch->source.fd);
 }
 
 CURLcode sockets_serve(struct socket_user *user, CURL *easy)

@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../lib/list.h"
 #include "loop.h"
@@ -55,8 +56,14 @@ void sockets_act(struct sockets *sockets, curl_socket_t fd, int flags);
  * is under way has. 0: it is not known, or `fd` is CURL_SOCKET_TIMEOUT. */
 int sockets_local_port(curl_socket_t fd);
 
+/* Whether there is still a connection from this port, as far as is known here. */
+bool sockets_has(struct sockets *sockets, int local_port);
+
 /* Ends the connection from this port, for all that use it; 0: none. */
 void sockets_end(struct sockets *sockets, int local_port);
+
+/* The same, unless something came on it after `since_ms`, by the clock of the loop. */
+void sockets_end_unheard(struct sockets *sockets, int local_port, uint64_t since_ms);
 
 /* Makes a handle of `multi` open and close its sockets here. CURLE_OK, or what went wrong. */
 CURLcode sockets_serve(struct socket_user *user, CURL *easy);

@@ -74,6 +74,7 @@ static int begin_send(void *data, char *remote, char *local, int remote_port, in
 
         transfer->n_sent++;
         transfer->local_port = local_port;
+        transfer->sent_ms = transfer->user.sockets->loop->now_ms;
         sockets_begin_send(transfer->user.sockets, local_port);
         (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
         return CURL_PREREQFUNC_OK;
@@ -178,6 +179,7 @@ struct transfer *transfer_new(struct sockets *sockets, const struct upstream_con
         list_init(&transfer->link);
         transfer->user.sockets = sockets;
         transfer->tls = tls;
+        transfer->timeout_ms = config->timeout_ms;
         transfer->client = strdup(client);
         transfer->url = strdup(url);
         transfer->easy = curl_easy_init();
@@ -214,6 +216,7 @@ int transfer_load(struct transfer *transfer, struct secret *form, size_t max_ans
         transfer->n_starvations = starvation_count();
         transfer->n_sent = 0;
         transfer->local_port = 0;
+        transfer->lost_us = 0;
         if (curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L) != CURLE_OK ||
             curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->form.size) !=
                     CURLE_OK ||
@@ -273,6 +276,27 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
         }
 }
 
+bool transfer_send_again(struct transfer *transfer, CURLcode code)
+{
+        CURL *easy = transfer->easy;
+        curl_off_t took_us = 0;
+        long n_connects = 1, header_bytes = 1;
+
+        curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &took_us);
+        curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &n_connects);
+        curl_easy_getinfo(easy, CURLINFO_HEADER_SIZE, &header_bytes);
+        if (transfer->n_sent != 1 || n_connects != 0 || header_bytes != 0 ||
+            reason_of(code, transfer) != REASON_ISSUER_CUT ||
+            (uint64_t)took_us / 1000 >= transfer->timeout_ms ||
+            sockets_has(transfer->user.sockets, transfer->local_port))
+                return false;
+        if (curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                             (long)(transfer->timeout_ms - (uint64_t)took_us / 1000)) != CURLE_OK)
+                return false;
+        transfer->lost_us = took_us;
+        return true;
+}
+
 void transfer_result(struct transfer *transfer, CURLcode code, struct fetch_result *ret,
                      uint64_t *ret_took_us)
 {
@@ -290,5 +314,5 @@ void transfer_result(struct transfer *transfer, CURLcode code, struct fetch_resu
                 .retry_after = TEXT(transfer->retry_after),
                 .ratelimit_reset = TEXT(transfer->ratelimit_reset),
         };
-        *ret_took_us = (uint64_t)took_us;
+        *ret_took_us = (uint64_t)(transfer->lost_us + took_us);
 }

@@ -35,10 +35,13 @@ struct transfer {
         char ratelimit_reset[TRANSFER_FIELD_MAX_BYTES];
         bool too_large;
         bool out_of_memory;
-        uint64_t n_starvations; /* starvation_count(), when it began */
-        int local_port;         /* of the connection that it was sent on last; 0: it was not sent */
-        unsigned int n_sent;    /* how often it was sent: once more where a kept connection broke */
-        bool lost;              /* its socket cannot be watched: libcurl will not end it */
+        uint64_t timeout_ms;     /* of the configuration that it was made with */
+        uint64_t n_starvations;  /* starvation_count(), when it began */
+        int local_port;          /* of the connection that it was sent on last; 0: it was not sent */
+        uint64_t sent_ms;        /* when that was, by the clock of the loop */
+        unsigned int n_sent;     /* how often it was: once more where a kept connection broke */
+        curl_off_t lost_us;      /* until it was sent once more because we said so */
+        bool lost;               /* its socket cannot be watched: libcurl will not end it */
         char detail[CURL_ERROR_SIZE];
 };
 
@@ -59,6 +62,11 @@ void transfer_unload(struct transfer *transfer);
 
 /* The one that a handle is of; NULL: it is libcurl's own. */
 struct transfer *transfer_of(CURL *easy);
+
+/* Whether it is to be sent once more: libcurl ended it with this code since the connection broke,
+ * one that was kept, and before anything came of it. It is ready for that, on a new connection and
+ * within the time that it has left, once it is in a multi handle again. */
+bool transfer_send_again(struct transfer *transfer, CURLcode code);
 
 /* What became of it, by the code that libcurl ended it with. Borrows its texts. */
 void transfer_result(struct transfer *transfer, CURLcode code, struct fetch_result *ret,

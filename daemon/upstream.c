@@ -12,6 +12,12 @@
  * may be left so that nothing is read of it any more, though there is, and libcurl would go on
  * waiting there and, with HTTP/2, sending more on it: it is ended.
  *
+ * A request that times out is the end of its connection under HTTP/1, but not under HTTP/2, where
+ * others may be on it. If nothing at all came on it since that request was sent, no other would
+ * fare better, and it is ended as well. What is lost with a connection that was kept, be it ended
+ * here or there, is sent once more, on a new one, and is no failure unless that breaks, too: under
+ * HTTP/1 libcurl sees to it, under HTTP/2 it is done here.
+ *
  * To make a handle and to tell it what to do costs as much as to use it, so that a few transfers
  * whose request went well are kept, for requests to the same place by the same client under the
  * same configuration: only the form is another.
@@ -284,20 +290,41 @@ static bool next_lost(struct upstream *upstream, struct upstream_end *ret)
         return false;
 }
 
-bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
+/* Under HTTP/1 libcurl does so by itself. */
+static bool send_again(struct upstream *upstream, struct transfer *transfer, CURLcode code)
+{
+        if (upstream->sockets.disordered || !transfer_send_again(transfer, code))
+                return false;
+        curl_multi_remove_handle(upstream->multi, transfer->easy);
+        return curl_multi_add_handle(upstream->multi, transfer->easy) == CURLM_OK;
+}
+
+/* The next one that libcurl has ended, and with what; NULL: none. */
+static struct transfer *next_ended(struct upstream *upstream, CURLcode *ret_code)
 {
         const struct CURLMsg *message;
-        struct transfer *transfer;
         int n_left;
 
-        do {
-                message = upstream->multi ? curl_multi_info_read(upstream->multi, &n_left) : NULL;
-                if (!message)
-                        return (upstream->sockets.disordered || upstream->any_lost) &&
-                               next_lost(upstream, ret);
-        } while (message->msg != CURLMSG_DONE);
+        while (upstream->multi && (message = curl_multi_info_read(upstream->multi, &n_left))) {
+                struct transfer *transfer = transfer_of(message->easy_handle);
 
-        transfer = transfer_of(message->easy_handle);
+                if (message->msg != CURLMSG_DONE)
+                        continue;
+                *ret_code = message->data.result;
+                if (!send_again(upstream, transfer, *ret_code))
+                        return transfer;
+        }
+        return NULL;
+}
+
+bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
+{
+        CURLcode code;
+        struct transfer *transfer = next_ended(upstream, &code);
+
+        if (!transfer)
+                return (upstream->sockets.disordered || upstream->any_lost) &&
+                       next_lost(upstream, ret);
         *ret = (struct upstream_end){
                 .transfer = transfer,
                 .flight = transfer->flight,
@@ -305,9 +332,11 @@ bool upstream_next(struct upstream *upstream, struct upstream_end *ret)
                 .url = transfer->url,
                 .detail = transfer->detail,
         };
-        transfer_result(transfer, message->data.result, &ret->result, &ret->took_us);
+        transfer_result(transfer, code, &ret->result, &ret->took_us);
         if (ret->result.transport == REASON_OUT_OF_MEMORY)
                 sockets_end(&upstream->sockets, transfer->local_port);
+        else if (ret->result.transport == REASON_ISSUER_TIMEOUT)
+                sockets_end_unheard(&upstream->sockets, transfer->local_port, transfer->sent_ms);
         return true;
 }
 

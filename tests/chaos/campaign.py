@@ -307,6 +307,7 @@ class Campaign:
         self._own = 0
         world.tell = self._tell
         world.before_stop = self._before_stop
+        world.before_start = self._before_start
         world.after_start = self._after_start
 
     def _issuer(self):
@@ -362,10 +363,13 @@ class Campaign:
         self._excuse("stop", WAITING_MS)
         time.sleep(self.rng.uniform(0, 0.2))
 
+    def _before_start(self):
+        """Services ask, and are given tokens, as soon as there is somebody to ask."""
+        self._base = self._issuer()
+
     def _after_start(self):
         self.lives += 1
         self._removed = False
-        self._base = self._issuer()
         self._own = self.world.own_requests
 
     def calm_phase(self, seconds, manners):
@@ -478,5 +482,5 @@ def callers():
     return rules
 
 
-def make_world(seed, tls=False, **settings):
-    return World(seed, tls=tls, callers=callers(), **settings)
+def make_world(seed, tls=False, http2=False, **settings):
+    return World(seed, tls=tls, http2=http2, callers=callers(), **settings)

@@ -51,7 +51,7 @@ def campaign(world):
     with_services.town.tell("pause")
     with_services.town.close()
     world.tell = world.before_stop = lambda *_: None
-    world.after_start = lambda: None
+    world.before_start = world.after_start = lambda: None
 
 
 def first_failure(campaign):
@@ -69,6 +69,7 @@ class TestCampaign:
         seed = random.SystemRandom().randrange(1 << 31)
         report_file = tmp_path / "report.json"
         command = [RUN, "--minutes", SHORT_S / 60, "--seed", seed, "--rate", RATE]
+        command += ([], ["--tls"], ["--http2"])[seed % 3]
         run = subprocess.run(
             [str(word) for word in (*command, "--json", report_file)],
             capture_output=True,

@@ -205,13 +205,15 @@ class TestNames:
             assert names.name not in Path("/etc/hosts").read_text()
 
 
-WORLDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+WORLDS = pytest.mark.parametrize(
+    "how", [{}, {"tls": True}, {"http2": True}], ids=["plain", "tls", "http2"]
+)
 
 
 class TestWorld:
     @WORLDS
-    def test_serves(self, tls):
-        with World(1, tls=tls) as world:
+    def test_serves(self, how):
+        with World(1, **how) as world:
             for client in ("portal", "crm", "staff"):
                 expect.token(world.daemon.ask("pa", client_id=client), "pa", **named(world, client))
             assert world.proxy.counts()["turns"] >= 3

@@ -3,10 +3,11 @@
 
 A World is fake-egain, the fault proxy and a daemon whose token URLs lead through the proxy, with a
 service manager between one life of the daemon and the next. With TLS the issuer has a host name and
-a certificate for it, and the name's addresses may change; without, it is http on 127.0.0.1.
+a certificate for it, and the name's addresses may change; without, it is http on 127.0.0.1. With
+HTTP/2 it is nginx before fake-egain that has the certificate.
 
-Who watches the services sets `tell`, `before_stop` and `after_start`; they are called in the middle
-of what happens, where it matters.
+Who watches the services sets `tell`, `before_stop`, `before_start` and `after_start`; they are called
+in the middle of what happens, where it matters.
 
 What is changed for a while goes into effects(): each is undone when its time is over, or when
 calm() ends them all. Counters are never reset, neither the issuer's nor the proxy's.
@@ -26,7 +27,7 @@ from harness import CLIENTS, LOBBY, SANITIZER, Issuer, scratch_directory  # noqa
 from names import Names  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from test_warm_restart import NAME, Managed, Manager  # noqa: E402
-from tls import certify, make_authority  # noqa: E402
+from tls import Front, certify, make_authority  # noqa: E402
 from wire import Connection, connect  # noqa: E402
 
 LIFETIME_S = 60
@@ -47,11 +48,9 @@ def now_ms():
 
 
 class SecureIssuer(Issuer):
-    """A fake-egain that speaks TLS, on its control path too."""
+    """A fake-egain that speaks TLS, on its control path too. The directory has its certificate."""
 
     def __init__(self, directory, host, **settings):
-        make_authority(directory, "ca")
-        certify(directory, "issuer", "ca", host)
         self._context = ssl.create_default_context(cafile=directory / "ca.pem")
         self._name = host
         files = ["--tls-cert", directory / "issuer.pem", "--tls-key", directory / "issuer.key"]
@@ -69,6 +68,7 @@ class World:
         self,
         seed,
         tls=False,
+        http2=False,
         clients=(*CLIENTS, LOBBY),
         lifetime_s=LIFETIME_S,
         env=None,
@@ -80,6 +80,7 @@ class World:
         self.own_requests = 0  # for tokens, made by upheavals themselves
         self.tell = lambda lines: None
         self.before_stop = lambda orderly: None
+        self.before_start = lambda: None
         self.after_start = lambda: None
         self.told = []
         self._effects = []
@@ -90,17 +91,23 @@ class World:
         with contextlib.ExitStack() as opened:
             self.directory = scratch_directory()
             opened.callback(shutil.rmtree, self.directory, ignore_errors=True)
-            self.names = Names(self.directory) if tls else None
-            if tls:
+            self.names = Names(self.directory) if tls or http2 else None
+            if self.names:
                 opened.callback(self.names.close)
+                make_authority(self.directory, "ca")
+                certify(self.directory, "issuer", "ca", self.names.name)
             options = {"clients": clients, "options": ["--lifetime", lifetime_s]}
-            if tls:
+            if tls and not http2:
                 self.issuer = SecureIssuer(self.directory, self.names.name, **options)
             else:
                 self.issuer = Issuer(**options)
             opened.callback(self.issuer.close)
             upstream = (self.issuer.host, self.issuer.port)
-            self.proxy = opened.enter_context(Proxy(upstream, seed, tls, ADDRESSES))
+            if http2:
+                front = Front(self.issuer, self.directory, ["issuer"])
+                opened.callback(front.close)
+                upstream = front.address("issuer")
+            self.proxy = opened.enter_context(Proxy(upstream, seed, bool(self.names), ADDRESSES))
             self.manager = opened.enter_context(
                 contextlib.closing(Manager(self.directory / "notify"))
             )
@@ -287,6 +294,7 @@ class World:
     def revive(self):
         """The next life. Without anything left to it, no token is there that was there before."""
         at_ms = now_ms()
+        self.before_start()
         warm = self.start()
         self.after_start()
         self.say(*(() if warm else (f"taken * * * * {at_ms}",)), "up")

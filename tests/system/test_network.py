@@ -5,13 +5,15 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 
 import pytest
 
 import expect
 from harness import PORTAL, Daemon, Issuer, ask_bytes, free_port
+from scrape import scrape
 from tls import CLIENTS, Nginx
-from wire import Fleet, connect
+from wire import Fleet, connect, eventually
 
 GOOD = CLIENTS["good"]
 MTLS = CLIENTS["mtls"]
@@ -21,7 +23,8 @@ class Relay:
     """Accepts connections and passes bytes on to an address, in a thread of its own.
 
     A subclass may ask for a head first. `poison` makes every connection there is break as soon as
-    something more is sent on it: what happens when the other side closes it at that moment.
+    something more is sent on it: what happens when the other side closes it at that moment. `mute`
+    makes them take everything and pass on nothing: what a gateway does that forgot them.
     """
 
     def __init__(self, target=None, host="127.0.0.1"):
@@ -30,6 +33,7 @@ class Relay:
         self.accepted = 0
         self.broken = 0
         self.poisoned = set()
+        self.muted = set()
         self._pairs = {}
         self._lock = threading.Lock()
         self._ending = False
@@ -57,6 +61,11 @@ class Relay:
         with self._lock:
             self.poisoned = set(self._pairs)
             return len(self.poisoned) // 2
+
+    def mute(self):
+        with self._lock:
+            self.muted = set(self._pairs)
+            return len(self.muted) // 2
 
     def close_all(self):
         """Closes what is idle, as a server does."""
@@ -112,6 +121,8 @@ class Relay:
                         data = b""
                     if not data:
                         self._drop(selector, end)
+                        continue
+                    if end in self.muted:
                         continue
                     with contextlib.suppress(OSError):
                         self._pairs[end].sendall(data)
@@ -310,6 +321,85 @@ class TestKeptConnections:
         expect.unavailable(relayed.ask(subject))
         assert issuer.requests() == relay.accepted == 3
         assert relayed.explain(subject)["memory"]["reason"] == "issuer_cut"
+
+
+class TestDeadConnections:
+    """A kept one that breaks, or takes everything and says nothing any more, costs the time-out of a request at
+    most: over HTTP/2, too, where the end of a request is not that of its connection."""
+
+    @pytest.fixture(params=["http1", "good"])
+    def server(self, request):
+        return request.param
+
+    @pytest.fixture
+    def relay(self, nginx, server):
+        with Relay(nginx.address(server)) as relay:
+            yield relay
+
+    @pytest.fixture
+    def relayed(self, issuer, start_behind_tls, relay, server):
+        """With one connection that is kept."""
+        client = CLIENTS[server]
+        urls = {"user_token_url": issuer.url(client, origin=f"https://localhost:{relay.port}")}
+        daemon = start_behind_tls(client, urls=urls, upstream={"timeout": "2s"})
+        expect.miss(daemon.ask("pa", client_id=None), "pa", client=client)
+        return daemon
+
+    def test_are_not_used_again(self, relayed, issuer, relay, server, subject):
+        assert relay.mute() == 1
+        for number in range(3):
+            asked_for = f"{subject}-{number}"
+            response = relayed.ask(asked_for, client_id=None)
+            expect.miss(response, asked_for, client=CLIENTS[server])
+        assert relay.accepted == 2
+        assert issuer.requests() == 4
+
+    def test_with_many_requests_on_it(self, relayed, relay, issuer, server, subject):
+        """The first that times out is tried again; what came later is sent on new connections, and
+        has not failed."""
+        assert relay.mute() == 1
+        with Fleet(relayed.unix, 9) as fleet:
+            fleet.connections[0].send(ask_bytes(f"{subject}-0", client_id=None))
+            time.sleep(0.5)  # of the two seconds that it has
+            for index, connection in enumerate(fleet.connections[1:], 1):
+                connection.send(ask_bytes(f"{subject}-{index}", client_id=None))
+            for index, response in enumerate(fleet.collect()):
+                expect.token(response, f"{subject}-{index}", client=CLIENTS[server])
+        assert issuer.requests() == 10
+        assert scrape(relayed).sum("egain_tokend_fetch_retries_total") == 1
+
+    @pytest.mark.parametrize("server", ["good"], indirect=True)
+    def test_that_break_with_many_requests_on_it(self, relayed, relay, issuer, subject):
+        assert relay.mute() == 1
+        with Fleet(relayed.unix, 9) as fleet:
+            fleet.send(lambda index: ask_bytes(f"{subject}-{index}", client_id=None))
+            eventually(
+                lambda: scrape(relayed).value("egain_tokend_fetches_in_flight") == 9,
+                "nine requests to be under way",
+            )
+            relay.close_all()
+            for index, response in enumerate(fleet.collect()):
+                expect.token(response, f"{subject}-{index}", client=GOOD)
+        assert issuer.requests() == 10
+        assert scrape(relayed).sum("egain_tokend_fetch_retries_total") == 0
+
+    @pytest.mark.parametrize("server", ["good"], indirect=True)
+    def test_but_not_where_one_request_is_slow(self, relayed, issuer, relay, server, subject):
+        """Others are answered on it meanwhile."""
+        slow, answers, n_others = f"{subject}-slow", [], 0
+        issuer.behave(subject=f"username:{slow}", hold=True)
+        asking = threading.Thread(
+            target=lambda: answers.append(relayed.ask(slow, client_id=None)), daemon=True
+        )
+        asking.start()
+        while asking.is_alive() or n_others == 0:
+            other = f"{subject}-{n_others}"
+            expect.miss(relayed.ask(other, client_id=None), other, client=CLIENTS[server])
+            n_others += 1
+            asking.join(0.05)
+        expect.unavailable(answers[0])
+        assert issuer.asked_for(slow) == 3
+        assert relay.accepted == 1
 
 
 class TestAddresses:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """nginx with certificates of a test CA in front of fake-egain.
 
-One nginx stands in for several issuers, one a port, each with a fault or a demand of its own.
+One nginx stands in for several issuers, one a port, each with a fault or a demand of its own; or for
+one issuer that speaks HTTP/2.
 """
 
 import contextlib
@@ -33,6 +34,8 @@ HTTP_1 = ("http1", "once1")
 
 # Lines of nginx that a server has besides.
 DEMANDS = {
+    # Says of each connection, every so often, that it comes to its end.
+    "issuer": "keepalive_requests 100;",
     "mtls": "ssl_client_certificate {directory}/ca.pem; ssl_verify_client on;",
     "once": "keepalive_requests 1;",
     "once1": "keepalive_requests 1;",
@@ -122,27 +125,15 @@ def make_certificates(directory):
         certify(directory, name, issued_by, name)
 
 
-class Nginx(Program):
-    """nginx in front of an issuer, a port for each of SERVERS."""
+class Front(Program):
+    """nginx in front of an issuer. The directory holds NAME.pem and NAME.key of each server, and is
+    the caller's."""
 
-    def __init__(self, issuer):
+    def __init__(self, issuer, directory, names):
         super().__init__()
-        self.directory = scratch_directory()
-        make_certificates(self.directory)
-        self.ports = {}
-        for name in SERVERS:
-            self.ports[name] = free_port()
-        servers = "".join(
-            SERVER.format(
-                name=name,
-                port=self.ports[name],
-                directory=self.directory,
-                protocols=protocols,
-                http2="" if name in HTTP_1 else " http2",
-                demands=DEMANDS.get(name, "").format(directory=self.directory),
-            )
-            for name, (*_, protocols) in SERVERS.items()
-        )
+        self.directory = directory
+        self.ports = {name: free_port() for name in names}
+        servers = "".join(self._server(name) for name in names)
         configuration = self.directory / "nginx.conf"
         configuration.write_text(
             "user root;"
@@ -153,11 +144,22 @@ class Nginx(Program):
         def listening():
             assert self.running(), f"nginx did not start:\n{self.output.text()}"
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(
-                self.address("good")
+                self.address(names[-1])
             ):
                 return True
 
         eventually(listening, "nginx to listen")
+
+    def _server(self, name):
+        *_, protocols = SERVERS.get(name, ("TLSv1.2 TLSv1.3",))
+        return SERVER.format(
+            name=name,
+            port=self.ports[name],
+            directory=self.directory,
+            protocols=protocols,
+            http2="" if name in HTTP_1 else " http2",
+            demands=DEMANDS.get(name, "").format(directory=self.directory),
+        )
 
     def address(self, name):
         return ("127.0.0.1", self.ports[name])
@@ -166,6 +168,18 @@ class Nginx(Program):
         if self.running():
             self.process.terminate()
             self.wait()
+
+
+class Nginx(Front):
+    """One with a port for each of SERVERS."""
+
+    def __init__(self, issuer):
+        directory = scratch_directory()
+        make_certificates(directory)
+        super().__init__(issuer, directory, list(SERVERS))
+
+    def close(self):
+        super().close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def log(self, name):
