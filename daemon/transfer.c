@@ -276,19 +276,31 @@ static enum reason reason_of(CURLcode code, const struct transfer *transfer)
         }
 }
 
+/* Whether a connection that was kept has broken under it, and nothing came of it, not even what is
+ * no HTTP. */
+static bool is_lost_with_connection(const struct transfer *transfer, CURLcode code)
+{
+        long n_connects = 1, header_bytes = 1;
+
+        /* The first is what the end of a connection is to a stream of HTTP/2. */
+        if (code != CURLE_PARTIAL_FILE && code != CURLE_HTTP2_STREAM && code != CURLE_RECV_ERROR &&
+            code != CURLE_SEND_ERROR)
+                return false;
+        curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+        curl_easy_getinfo(transfer->easy, CURLINFO_HEADER_SIZE, &header_bytes);
+        return n_connects == 0 && header_bytes == 0 &&
+               reason_of(code, transfer) == REASON_ISSUER_CUT &&
+               !sockets_has(transfer->user.sockets, transfer->local_port);
+}
+
 bool transfer_send_again(struct transfer *transfer, CURLcode code)
 {
         CURL *easy = transfer->easy;
         curl_off_t took_us = 0;
-        long n_connects = 1, header_bytes = 1;
 
         curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &took_us);
-        curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &n_connects);
-        curl_easy_getinfo(easy, CURLINFO_HEADER_SIZE, &header_bytes);
-        if (transfer->n_sent != 1 || n_connects != 0 || header_bytes != 0 ||
-            reason_of(code, transfer) != REASON_ISSUER_CUT ||
-            (uint64_t)took_us / 1000 >= transfer->timeout_ms ||
-            sockets_has(transfer->user.sockets, transfer->local_port))
+        if (transfer->n_sent != 1 || (uint64_t)took_us / 1000 >= transfer->timeout_ms ||
+            !is_lost_with_connection(transfer, code))
                 return false;
         if (curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
                              (long)(transfer->timeout_ms - (uint64_t)took_us / 1000)) != CURLE_OK)

@@ -35,13 +35,13 @@ struct transfer {
         char ratelimit_reset[TRANSFER_FIELD_MAX_BYTES];
         bool too_large;
         bool out_of_memory;
-        uint64_t timeout_ms;     /* of the configuration that it was made with */
-        uint64_t n_starvations;  /* starvation_count(), when it began */
-        int local_port;          /* of the connection that it was sent on last; 0: it was not sent */
-        uint64_t sent_ms;        /* when that was, by the clock of the loop */
-        unsigned int n_sent;     /* how often it was: once more where a kept connection broke */
-        curl_off_t lost_us;      /* until it was sent once more because we said so */
-        bool lost;               /* its socket cannot be watched: libcurl will not end it */
+        uint64_t timeout_ms;    /* of the configuration that it was made with */
+        uint64_t n_starvations; /* starvation_count(), when it began */
+        int local_port;         /* of the connection that it was sent on last; 0: it was not sent */
+        uint64_t sent_ms;       /* when that was, by the clock of the loop */
+        unsigned int n_sent;    /* how often it was: once more where a kept connection broke */
+        curl_off_t lost_us;     /* until it was sent once more because we said so */
+        bool lost;              /* its socket cannot be watched: libcurl will not end it */
         char detail[CURL_ERROR_SIZE];
 };
 
