@@ -149,8 +149,8 @@ static const char *describe_no_rule(char out[DESCRIBE_MAX_BYTES], const struct a
         name_peer(who, sizeof(who), call->peer);
         return say(out,
                    "No rule of the daemon's configuration is for this caller, %s%s. An entry of "
-                   "callers with user = %u would be; egain-tokend --explain user=%u shows what is "
-                   "missing.",
+                   "callers whose user is %u would be; egain-tokend --explain user=%u shows what "
+                   "is missing.",
                    who,
                    call->peer->tcp ? " over TCP, where a rule with a group or a unit is for nobody"
                                    : "",

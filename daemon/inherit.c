@@ -198,7 +198,7 @@ static bool check_listener(const struct inherit *inherit, const struct config *c
                 put_place(errors, config, listener->line);
                 fprintf(errors,
                         "%s was not inherited, and other sockets were; enable the socket unit that "
-                        "has it, or take it out of 'listen'\n",
+                        "has it and restart that, or take it out of 'listen'\n",
                         address);
                 return false;
         }
@@ -239,7 +239,7 @@ static bool check_inherited(const struct inherited *inherited, const struct conf
                 return true;
         fprintf(errors,
                 "%s: '%s' handed over %s, which 'listen' does not name; add it there, or disable "
-                "that unit\n",
+                "that unit, stop it and restart egain-tokend\n",
                 config->path, inherited->name, name);
         return false;
 }

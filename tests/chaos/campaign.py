@@ -261,7 +261,7 @@ class Count:
         """Nothing is asked of the issuer without a cause: a request that found no token it could
         have, a renewal, a failure that is tried again, or a secret that was refused, when each of
         the two that there may be is tried, before and after they were read again."""
-        begun, refreshes = self.total("fetches_begun_total"), self.total("refreshes_total")
+        begun, refreshes = self.begun(), self.total("refreshes_total")
         causes = self.total("cache_misses_total") + refreshes + self.total("fetch_retries_total")
         refused = int(self.metrics.sum("egain_tokend_fetches_total", result="credentials_refused"))
         self.hold("fetches begun", 0, begun, causes + 4 * refused + self.in_flight())
@@ -273,6 +273,9 @@ class Count:
             self.hold("requests to the issuer", begun, self.issuer["requests"], begun)
             self.hold("tokens fetched", self.issuer["tokens"], got, self.issuer["tokens"])
             self.hold("two for one question at the issuer", 0, self.issuer["twins"], 0)
+
+    def begun(self):
+        return self.total("fetches_begun_total")
 
     def in_flight(self):
         return self.total("fetches_in_flight")
@@ -339,10 +342,15 @@ class Campaign:
     def count(self, ending=False):
         """A quiet point: everything that was counted in this life of the daemon is compared."""
         stats = self.town.quiet()
-        metrics = Metrics(self.world.daemon.request("GET", "/metrics").body.decode())
-        issuer = {name: n - self._base[name] for name, n in self._issuer().items()}
-        own = self.world.own_requests - self._own
-        count = Count(stats, metrics, issuer, own)
+        count = self._count(stats)
+        if not self._faults:
+            # Renewals go on when nobody asks.
+            deadline = time.monotonic() + DRAIN_MAX_S
+            while count.in_flight() or self._count(stats).begun() != count.begun():
+                if time.monotonic() > deadline:
+                    raise Broken(f"{count.in_flight()} fetches do not end")
+                time.sleep(0.02)
+                count = self._count(stats)
         mismatches = count.compare(self._faults, self._removed)
         self.counts += 1
         self.exact += count.unsure == 0
@@ -355,6 +363,11 @@ class Campaign:
             if not self.keep_going:
                 raise Broken("counters that do not agree:\n" + "\n".join(mismatches))
         return stats
+
+    def _count(self, stats):
+        metrics = Metrics(self.world.daemon.request("GET", "/metrics").body.decode())
+        issuer = {name: n - self._base[name] for name, n in self._issuer().items()}
+        return Count(stats, metrics, issuer, self.world.own_requests - self._own)
 
     def _before_stop(self, _orderly):
         """One that is killed may have been told to end before."""

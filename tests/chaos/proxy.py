@@ -192,11 +192,13 @@ class Link:
             (transport.resume_reading if on else transport.pause_reading)()
 
     def ended(self, near):
-        """One end sends nothing any more. That of the caller means that he has left."""
+        """One end sends nothing any more. That of the caller means that he has left; the issuer's
+        is passed on, and he will: were the connection closed on what he is just sending, he would
+        lose what he has not read yet."""
         if near:
             self.break_off(end=True)
         else:
-            self._down.end()
+            self._down.end("write_eof")
 
     def lost(self, near):
         if near:

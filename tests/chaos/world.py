@@ -111,10 +111,7 @@ class World:
             self.manager = opened.enter_context(
                 contextlib.closing(Manager(self.directory / "notify"))
             )
-            # Where there is no journal, the daemon would wait for one at its end.
-            audit = {"audit": {"to": self.directory / "audit"}}
-            settings = {**SETTINGS, **audit, **settings}
-            self.daemon = self._make_daemon(clients, settings, env or {})
+            self.daemon = self._make_daemon(clients, {**SETTINGS, **settings}, env or {})
             opened.callback(self.daemon.close)
             self._good = copy.deepcopy(self.daemon.settings)
             self._closing = opened.pop_all()

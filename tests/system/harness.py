@@ -337,7 +337,8 @@ def become(user):
 class Daemon(Program):
     """An egain-tokend, its configuration and its directory.
 
-    It listens on a Unix socket and on both loopback addresses. `settings` are merged into the
+    It listens on a Unix socket and on both loopback addresses, and keeps its audit record in a file:
+    for a journal that is not there it would wait at its end. `settings` are merged into the
     configuration by section: Daemon(issuer, limits={"max_flights": 3}, request_timeout="1s").
     `urls` gives a client other token URLs: {name: {"user_token_url": …}}. With a `user` (an entry of
     the passwd database) it runs as him, and its files are his; needs root. `program` is another build.
@@ -372,6 +373,7 @@ class Daemon(Program):
                 self._client(client, issuer, (urls or {}).get(client.name)) for client in clients
             ],
             "log_level": "debug",
+            "audit": {"to": self.directory / "audit"},
             **settings,
         }
 

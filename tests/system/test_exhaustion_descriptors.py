@@ -58,20 +58,9 @@ def is_token_of(subject, response):
 
 
 @pytest.fixture
-def poor(start_daemon, tmp_path):
-    """Starts daemons whose descriptors stay as many as they are while nobody asks: where there is
-    no journal, the record would open a socket now and then."""
-
-    def start(**settings):
-        return start_daemon(**{"audit": {"to": str(tmp_path / "audit")}, **settings})
-
-    return start
-
-
-@pytest.fixture
-def paused(poor):
+def paused(start_daemon):
     """One that says in JSON when it stops accepting."""
-    return poor(log_format="json")
+    return start_daemon(log_format="json")
 
 
 def breaker_of(daemon, subject):
@@ -79,9 +68,9 @@ def breaker_of(daemon, subject):
 
 
 @pytest.mark.parametrize("to", ["unix", "tcp4"])
-def test_a_miss(poor, issuer, to):
+def test_a_miss(start_daemon, issuer, to):
     """Descriptors go to the connection, and to the socket of the fetch."""
-    daemon = poor()
+    daemon = start_daemon()
     issuer.behave(headers={"Connection": "close"})
     right = []
     for count in range(1, ENOUGH):
@@ -127,12 +116,12 @@ def test_connections_that_are_there_are_served(paused, issuer):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to enter a cgroup")
-def test_a_unit_that_cannot_be_found_out_is_not_taken_for_none(poor, tmp_path):
+def test_a_unit_that_cannot_be_found_out_is_not_taken_for_none(start_daemon, tmp_path):
     """Its rule gives less than the one behind it, which is for everybody else of the user."""
     mine = rule("unit", user="root", unit=UNIT, subjects=["username:own"])
     others = rule("others", user="root")
     socket = str(tmp_path / "s")
-    daemon = poor(callers=[mine, others], listen=[{"unix": socket}])
+    daemon = start_daemon(callers=[mine, others], listen=[{"unix": socket}])
     daemon.unix = socket
     assert is_token_of("theirs", daemon.ask("theirs"))
     outcomes = set()
@@ -149,8 +138,8 @@ def test_a_unit_that_cannot_be_found_out_is_not_taken_for_none(poor, tmp_path):
     assert outcomes == {403, 503}
 
 
-def test_a_secret_that_cannot_be_read_is_kept(poor, issuer):
-    daemon = poor(log_format="json")
+def test_a_secret_that_cannot_be_read_is_kept(start_daemon, issuer):
+    daemon = start_daemon(log_format="json")
     daemon.ask("before")
     with left(daemon, 0):
         daemon.put_secret(PORTAL, PORTAL.secret)
@@ -159,9 +148,9 @@ def test_a_secret_that_cannot_be_read_is_kept(poor, issuer):
     assert is_token_of("after", daemon.ask("after"))
 
 
-def test_a_reload(poor):
+def test_a_reload(start_daemon):
     """One that there are no descriptors for changes nothing, says so, and can be tried again."""
-    daemon = poor()
+    daemon = start_daemon()
     daemon.ask("hit")
     outcomes = []
     for count in range(ENOUGH):
@@ -177,10 +166,10 @@ def test_a_reload(poor):
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_an_audit_file_that_was_renamed_and_cannot_be_opened(poor, tmp_path, required):
+def test_an_audit_file_that_was_renamed_and_cannot_be_opened(start_daemon, tmp_path, required):
     """The records go to the old one until the new one can be opened."""
     path = tmp_path / "audit"
-    daemon = poor(audit={"to": str(path), "required": required, "fold": "0s"})
+    daemon = start_daemon(audit={"to": str(path), "required": required, "fold": "0s"})
     daemon.ask("hit")
     with Connection(daemon.unix) as connection:
         assert is_token_of("hit", connection.send(ask_bytes("hit")).receive())

@@ -282,9 +282,22 @@ class TestFolding:
         assert len(lines) + sum(told) == totals(text)["failures"]
 
 
-@pytest.mark.skipif(
+without_journal = pytest.mark.skipif(
     os.path.exists("/run/systemd/journal/socket"), reason="this host has a journal of its own"
 )
+
+
+@without_journal
+def test_a_journal_that_is_missing(start_daemon, subject):
+    """Said once, and no more than a wait at the end."""
+    daemon = start_daemon(audit=None)
+    expect.miss(daemon.ask(subject), subject)
+    expect.hit(daemon.ask(subject), subject)
+    text = daemon.stop()
+    assert text.count("audit: there is no journal at ") == 1
+
+
+@without_journal
 class TestJournalStream:
     """Standard error is what systemd connects to the journal; only the journal is missing."""
 
