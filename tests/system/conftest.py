@@ -19,6 +19,7 @@ pytest.register_assert_rewrite("credd", "expect", "leaks", "sweep")
 from harness import BUILD, ROOT, Daemon, Issuer  # noqa: E402
 from people import population  # noqa: E402
 from sweep import StarvingDaemon  # noqa: E402
+from tls import Nginx  # noqa: E402
 
 _numbers = itertools.count(1)
 
@@ -68,6 +69,14 @@ def issuer(issuer_process):
     issuer_process.reset()
     yield issuer_process
     issuer_process.reset()
+
+
+@pytest.fixture(scope="module")
+def nginx(issuer_process):
+    """TLS and HTTP/2 in front of the module's issuer."""
+    nginx = Nginx(issuer_process)
+    yield nginx
+    nginx.close()
 
 
 @pytest.fixture(scope="module")

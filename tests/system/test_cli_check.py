@@ -13,7 +13,7 @@ import cli
 from cli import Impostor, http
 from harness import PORTAL, READ, ROOT, free_port, rule
 from people import needs_users
-from tls import CLIENTS, Nginx
+from tls import CLIENTS
 
 C = ("--client", "portal")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -65,13 +65,6 @@ def critical(step, text, advice, *arguments, **options):
     assert set(verdict.states(*STEPS[at + 1 :])) <= {"-"}
     assert set(verdict.states(*(name for name in STEPS[:at] if name != "subject"))) <= {"OK"}
     return verdict
-
-
-@pytest.fixture(scope="module")
-def nginx(issuer_process):
-    nginx = Nginx(issuer_process)
-    yield nginx
-    nginx.close()
 
 
 @pytest.fixture(params=["root", "monitor", "plain"])

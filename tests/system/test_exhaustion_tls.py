@@ -9,19 +9,12 @@ import pytest
 from harness import PORTAL, Client
 from shortage import LIBRARY
 from sweep import LENGTHS, SAMPLE, SEED, Sweep, is_token_of, subject_of_its_own
-from tls import CLIENTS, Nginx
+from tls import CLIENTS
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="not in builds that guide fuzzers")
 
 # What a handshake that fails has at least; more than one that is broken off early.
 HANDSHAKE_ALLOCATIONS = 2500
-
-
-@pytest.fixture(scope="module")
-def nginx(issuer_process):
-    nginx = Nginx(issuer_process)
-    yield nginx
-    nginx.close()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from memory import Core, forms, mappings
 from test_grants import exchange, exchanged, subject_token
 from test_warm_restart import NAME, Managed, Manager, restart
 
-from tls import CLIENTS, Nginx
+from tls import CLIENTS
 from wire import Fleet, eventually, form, form_request, http_request
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes core files as root")
@@ -43,13 +43,6 @@ ROTATED = "s3cret~rotated/0815+x"
 
 # The ways to an issuer, by the name of the client application that goes it.
 WAYS = ("portal", "http1", "good")
-
-
-@pytest.fixture(scope="module")
-def nginx(issuer_process):
-    nginx = Nginx(issuer_process)
-    yield nginx
-    nginx.close()
 
 
 def secret_of(way):

@@ -12,7 +12,7 @@ import pytest
 import expect
 from harness import PORTAL, Daemon, Issuer, ask_bytes, free_port
 from scrape import scrape
-from tls import CLIENTS, Nginx
+from tls import CLIENTS
 from wire import Fleet, connect, eventually
 
 GOOD = CLIENTS["good"]
@@ -154,13 +154,6 @@ class Proxy(Relay):
             target = connect(("127.0.0.1", int(authority.rpartition(":")[2])))
         caller.sendall(self.answer)
         return target
-
-
-@pytest.fixture(scope="module")
-def nginx(issuer_process):
-    nginx = Nginx(issuer_process)
-    yield nginx
-    nginx.close()
 
 
 @pytest.fixture

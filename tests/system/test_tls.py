@@ -12,15 +12,8 @@ import pytest
 
 import expect
 from harness import PORTAL, Daemon, ask_bytes
-from tls import CLIENTS, Nginx
+from tls import CLIENTS
 from wire import Fleet, eventually
-
-
-@pytest.fixture(scope="module")
-def nginx(issuer_process):
-    nginx = Nginx(issuer_process)
-    yield nginx
-    nginx.close()
 
 
 @pytest.fixture(scope="module")
