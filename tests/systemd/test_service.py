@@ -293,6 +293,38 @@ def test_a_socket_that_is_not_enabled(service):
     assert "enable the socket unit" in service.journal(since)
 
 
+@pytest.fixture
+def enabled_service(service):
+    """Running, with a token in memory, and its sockets as operators have them: it needs them."""
+    service.systemctl("enable", *SOCKETS, SERVICE)
+    service.start()
+    service.granted()
+    yield service
+    service.systemctl("disable", *SOCKETS, SERVICE)
+
+
+def test_another_port(enabled_service):
+    """The socket unit restarted takes the service with it, and what is in memory stays."""
+    service = enabled_service
+    service.drop_in(
+        "[Socket]\nListenStream=\nListenStream=127.0.0.1:9471\nListenStream=[::1]:9471\n", SOCKETS[1]
+    )
+    service.configure(CONFIG.replace("localhost:8471", "localhost:9471"))
+    service.systemctl("restart", SOCKETS[1])
+    service.wait_for_status("serving; 1 token,")
+    expect.hit(service.ask(), "pa")
+    assert "127.0.0.1:9471" in service.show("Listen", SOCKETS[1])
+
+
+def test_no_tcp_any_more(enabled_service):
+    service = enabled_service
+    service.systemctl("disable", "--now", SOCKETS[1])
+    service.configure(CONFIG.replace(',\n  { tcp = "localhost:8471"; }', ""))
+    service.systemctl("restart", SERVICE)
+    service.wait_for_status("serving; 1 token,")
+    expect.hit(service.ask(), "pa")
+
+
 def test_enabled_for_the_next_boot(service):
     """The service requires the sockets that are enabled, and no others."""
     service.systemctl("enable", SERVICE, SOCKETS[1])
