@@ -117,7 +117,8 @@ class Flow:
         if self._ended == "close":
             self._to.close()
         elif self._ended:
-            self._to.write_eof()
+            with contextlib.suppress(OSError):  # it has been reset meanwhile
+                self._to.write_eof()
 
 
 class End(asyncio.Protocol):
