@@ -25,6 +25,7 @@ first piece of what they hit has passed as a whole: a turn with one of them has 
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import random
@@ -416,6 +417,8 @@ class Relay:
 
 def give_up(loop, context):
     """A mistake of ours ends us: whoever uses us must not take it for a fault."""
+    if getattr(context.get("exception"), "errno", None) == errno.ENOTCONN:
+        return  # an end was to be told to who has reset the connection just before
     loop.default_exception_handler(context)
     os._exit(70)
 
