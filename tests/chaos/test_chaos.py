@@ -69,7 +69,6 @@ class TestCampaign:
         seed = random.SystemRandom().randrange(1 << 31)
         report_file = tmp_path / "report.json"
         command = [RUN, "--minutes", SHORT_S / 60, "--seed", seed, "--rate", RATE]
-        command += ([], ["--tls"], ["--http2"])[seed % 3]
         run = subprocess.run(
             [str(word) for word in (*command, "--json", report_file)],
             capture_output=True,
