@@ -317,8 +317,8 @@ class TestKeptConnections:
 
 
 class TestDeadConnections:
-    """A kept one that breaks, or takes everything and says nothing any more, costs the time-out of a request at
-    most: over HTTP/2, too, where the end of a request is not that of its connection."""
+    """A kept one that breaks, or takes everything and says nothing any more, costs the time-out of
+    a request at most: over HTTP/2, too, where the end of a request is no end of its connection."""
 
     @pytest.fixture(params=["http1", "good"])
     def server(self, request):
