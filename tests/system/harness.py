@@ -217,6 +217,7 @@ class Issuer(Program):
 
     def __init__(self, clients=CLIENTS, scopes=SCOPES, options=(), port=0, host="127.0.0.1"):
         super().__init__()
+        self.gave_other_lifetimes = False
         self.directory = scratch_directory()
         self.host = host
         self.authority = f"[{host}]" if ":" in host else host
@@ -284,6 +285,8 @@ class Issuer(Program):
 
     def behave(self, **fields):
         """Adds a behaviour, see fake-egain."""
+        if fields.keys() & {"lifetime", "jwt_lifetime", "expires_in_json", "body"}:
+            self.gave_other_lifetimes = True
         self.control("POST", "behaviour", fields)
 
     def asked_for(self, subject, kind="username"):
@@ -567,6 +570,13 @@ class Daemon(Program):
         successor.touch(0o600)
         successor.write_text(secret + "\n")
         successor.rename(path)
+
+    def purge(self):
+        """Forgets all tokens, for which it must let anybody purge."""
+        for client in self.settings["clients"]:
+            query = form({"client_id": client["name"]}).decode()
+            response = self.request("DELETE", f"/v1/tokens?{query}")
+            assert response.status == 200, response
 
     def settle(self):
         """One full turn of the daemon's loop: what it had read before has been acted upon."""
