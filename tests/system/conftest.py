@@ -8,6 +8,7 @@ its own. A test that needs a daemon with other settings starts it with `start_da
 import fcntl
 import itertools
 import resource
+import signal
 import subprocess
 
 import pytest
@@ -32,6 +33,13 @@ def enough_descriptors():
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts():
+    """Programs inherit what is ignored, as SIGINT is by what a script puts into the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
