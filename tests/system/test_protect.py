@@ -154,6 +154,9 @@ class TestSwap:
     def test_a_limit_is_no_failure(self, unprivileged, lock):
         """What is locked would count against it, and run into it in the end."""
         daemon = unprivileged(prefix=LIMITED, lock_memory=lock)
+        if lock == "on":
+            daemon.output.wait_for("memory is not locked")  # said once it is ready
+        daemon.settle()
         assert is_locked(daemon) == 0
         assert not [name for _, name, flags, *_ in smaps(daemon.process.pid) if "lo" in flags]
         said = [line for line in daemon.output.lines if "memory is not locked" in line]
