@@ -119,6 +119,7 @@ int api_handle_purge(struct api *api, struct api_call *call)
         if (r != BROKER_E_WAIT)
                 return refuse(api, call, &deed, r);
         call->waits_for = API_WAIT_PURGE;
+        call->era = reload_hold(api->reload); /* the filter names the client application */
         return API_WAIT;
 }
 

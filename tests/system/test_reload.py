@@ -3,6 +3,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 
@@ -11,7 +12,7 @@ import pytest
 import expect
 from harness import PORTAL, Daemon, ask_bytes, rule
 from people import Person, needs_users
-from wire import Fleet, eventually
+from wire import Fleet, eventually, http_request
 
 pytestmark = needs_users
 
@@ -346,6 +347,27 @@ class TestOften:
             for response in waiting.collect():
                 expect.token(response, "held")
         assert issuer.asked_for("held") == 1
+
+    def test_purges_that_outlast_a_configuration(self, start_daemon, issuer):
+        """What they name in the end, in the record, is what they were asked for."""
+        # Each looks at as many places as there may be entries, a few at a turn.
+        daemon = start_daemon(cache={"max_entries": 4000000})
+        purges = 8
+        for _ in range(purges):
+            since = len(daemon.output.lines)
+            with daemon.connect() as connection:
+                connection.send(http_request("DELETE", "/v1/tokens?client_id=portal"))
+                daemon.terminate(signal.SIGHUP)
+                assert connection.receive().json() == {"purged": 0}
+            daemon.output.wait_for("again; changed: ", since)
+
+        def recorded():
+            with open(daemon.directory / "audit") as lines:
+                records = [json.loads(line) for line in lines]
+            return [entry for entry in records if entry["action"] == "purge"]
+
+        eventually(lambda: len(recorded()) == purges, "all purges to be recorded")
+        assert {entry["client"] for entry in recorded()} == {"portal"}
 
     def test_while_rights_come_and_go(self, start_daemon, issuer, people):
         """Each answer is right for one of the two sets of rules, and never half of each."""
