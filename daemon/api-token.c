@@ -52,6 +52,7 @@ static void withhold(struct reply *reply, enum reason reason)
                 .retry_after_s = reason_info(reason)->retry_after_s,
                 .rule = reply->rule,
                 .client = reply->client,
+                .subject_kind = reply->subject_kind,
                 .asked_scope = reply->asked_scope,
         };
 }

@@ -386,11 +386,11 @@ class TestLikeEveryTokenRequest:
 class TestLongTokens:
     """They fit, or it is said that they do not; no connection ends without an answer."""
 
-    def long(self, issuer, size):
+    def long(self, issuer, size, kind="username"):
         """The subject of a token of this size, and the token."""
         token = "eyJ" + "x" * (size - 3)
         body = json.dumps({"access_token": token, "expires_in": 3600})
-        issuer.behave(status=200, body=body, subject=f"username:long-{size}")
+        issuer.behave(status=200, body=body, subject=f"{kind}:long-{size}")
         return f"long-{size}", token
 
     def test_at_the_limit(self, daemon, issuer):
@@ -425,3 +425,18 @@ class TestLongTokens:
             seen.append(response.status)
         assert seen == sorted(seen, key=[204, 502, 431].index)
         assert {204, 502} <= set(seen) <= {204, 502, 431}
+
+    @pytest.mark.parametrize("kind", FIELDS)
+    def test_the_record_names_the_subject(self, start_daemon, issuer, tmp_path, kind):
+        daemon = start_daemon(audit={"to": f"{tmp_path}/audit", "subjects": "clear"})
+        subject, _ = self.long(issuer, TOKEN_MAX_BYTES + 1, kind)
+        expect.error(ask(daemon, subject, kind), 502, "server_error")
+        daemon.stop()
+        record = json.loads((tmp_path / "audit").read_text())
+        told = {name: record[name] for name in ("reason", "subject_kind", "subject", "client")}
+        assert told == {
+            "reason": "long_token",
+            "subject_kind": kind,
+            "subject": subject,
+            "client": "portal",
+        }
