@@ -188,7 +188,9 @@ static void accept_credentials(struct loop_source *source, uint32_t events)
         struct listeners *listeners = listener->all;
         int fd;
 
-        while (!credential_server_is_full(listeners->credentials)) {
+        for (int i = 0; !credential_server_is_full(listeners->credentials); i++) {
+                if (i == ACCEPT_MAX)
+                        return; /* those that are closed at once fill nothing */
                 fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
                 if (fd < 0) {
                         accept_failed(listener);

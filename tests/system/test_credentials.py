@@ -13,6 +13,8 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,9 @@ from credd import (
     settings_of,
     socket_of,
 )
-from harness import MANAGE, READ, free_port, libconfig, scratch_directory, totals
+from harness import MANAGE, READ, become, free_port, libconfig, scratch_directory, totals
 from scrape import growth, scrape
+from test_policy import NOBODY
 from wire import TIMEOUT, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be taken for systemd")
@@ -296,6 +299,40 @@ def test_peers_that_do_not_read(credd):
         eventually(lambda: hung_up(connection), "the connection to be cut")
         assert len(read(connection)) < LIMIT
     daemon.stop()
+
+
+# Connects without end, but for a bound; says so when it has begun.
+FLOOD = """
+import socket, sys, time
+end = time.monotonic() + float(sys.argv[2])
+print("begun", flush=True)
+while time.monotonic() < end:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.setblocking(False)
+        try:
+            one.connect(sys.argv[1])
+        except BlockingIOError:
+            pass
+"""
+
+
+def test_a_flood_of_others(credd):
+    """Where the socket is open to them they are closed as fast as they come, and the loop goes on."""
+    daemon = credd(mode="0666")
+    place = daemon.settings["listen"][0]["unix"]
+    command = [*become(NOBODY), sys.executable, "-c", FLOOD, daemon.credentials, str(2 * TIMEOUT)]
+    floods = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for flood in floods:
+            assert flood.stdout.readline() == b"begun\n"
+        for _ in range(20):
+            assert daemon.request("GET", "/healthz", address=place).status == 200
+        assert all(flood.poll() is None for flood in floods), "the flood was over before"
+    finally:
+        for flood in floods:
+            flood.kill()
+            flood.communicate()
+    granted(ask(daemon), "pa")
 
 
 def hung_up(connection):
