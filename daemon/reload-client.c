@@ -21,13 +21,15 @@ static size_t take(char *bytes, size_t size, size_t n, void *data)
         return secret_append(data, bytes, size * n) == 0 ? size * n : 0;
 }
 
-/* The first Unix socket that is listened on; NULL: none is. */
+/* The first Unix socket that HTTP is spoken on; NULL: there is none. */
 static const char *socket_of(const struct config *config)
 {
-        for (size_t i = 0; i < config->n_listeners; i++)
-                if (config->listeners[i].address.ss_family == AF_UNIX)
-                        return ((const struct sockaddr_un *)&config->listeners[i].address)
-                                ->sun_path;
+        for (size_t i = 0; i < config->n_listeners; i++) {
+                const struct listener_config *listener = &config->listeners[i];
+
+                if (listener->address.ss_family == AF_UNIX && !listener->credentials)
+                        return ((const struct sockaddr_un *)&listener->address)->sun_path;
+        }
         return NULL;
 }
 

@@ -108,6 +108,21 @@ static bool same_callers(const struct policy *a, const struct policy *b)
         return true;
 }
 
+static bool same_credentials(const struct config *a, const struct config *b)
+{
+        if (a->n_credentials != b->n_credentials)
+                return false;
+        for (size_t i = 0; i < a->n_credentials; i++) {
+                const struct credential_config *x = &a->credentials[i], *y = &b->credentials[i];
+
+                if (!same_rule(&x->rule, &y->rule) || !same_string(x->id, y->id) ||
+                    x->subject_kind != y->subject_kind || !same_string(x->subject, y->subject) ||
+                    !same_string(x->scope, y->scope))
+                        return false;
+        }
+        return true;
+}
+
 static bool same_limits(const struct config *a, const struct config *b)
 {
         struct settings x = a->settings, y = b->settings;
@@ -138,6 +153,7 @@ void reload_name_changes(char out[RELOAD_CHANGES_MAX_BYTES], const struct config
         } parts[] = {
                 {same_clients(a, b), "clients"},
                 {same_callers(&a->policy, &b->policy), "callers"},
+                {same_credentials(a, b), "credentials"},
                 {same_upstream(&a->upstream, &b->upstream), "upstream"},
                 {same_limits(a, b), "limits and time-outs"},
                 {a->log_level == b->log_level && a->log_format == b->log_format, "log"},

@@ -21,6 +21,7 @@ from harness import (
     Issuer,
     become,
     environment,
+    free_port,
     libconfig,
     question,
 )
@@ -314,6 +315,46 @@ class TestTogether:
         status, said = ended(process)
         assert status in (EX_OK, EX_CONFIG, EX_UNAVAILABLE)
         assert status == EX_OK or said.strip()
+
+
+class TestWithCredentials:
+    """Where there is a socket for systemd beside that of callers."""
+
+    ENTRY = {"id": "t", "unit": "a.service", "client": "portal", "subject": "username:pa", "scope": READ}
+    OTHER = ENTRY | {"id": "other"}
+
+    @pytest.fixture
+    def listen(self, tmp_path):
+        return [{"credentials": f"{tmp_path}/c", "mode": "0600"}, {"unix": f"{tmp_path}/s"}]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"id": "another"},
+            {"unit": "b.service"},
+            {"client": "crm"},
+            {"subject": "username:pb"},
+            {"subject": "email:pa"},
+            {"scope": MANAGE},
+        ],
+        ids=str,
+    )
+    def test_a_change_of_theirs_is_named(self, start_daemon, listen, change):
+        daemon = start_daemon(listen=listen, credentials=[self.ENTRY, self.OTHER])
+        for entries in ([self.ENTRY | change, self.OTHER], [self.ENTRY | change]):
+            write(daemon, credentials=entries)
+            hang_up(daemon, "again; changed: ")
+            assert daemon.output.lines[-1].endswith("again; changed: credentials")
+
+    def test_the_option_asks_on_that_of_callers(self, start_daemon, listen):
+        daemon = start_daemon(listen=listen, credentials=[self.ENTRY])
+        assert run(daemon) == (EX_OK, "")
+
+    def test_the_option_needs_one(self, start_daemon, listen):
+        listen[1] = {"tcp": f"127.0.0.1:{free_port()}"}
+        daemon = start_daemon(listen=listen, credentials=[self.ENTRY])
+        status, said = run(daemon)
+        assert status == EX_UNAVAILABLE and "needs a Unix socket in 'listen'" in said, said
 
 
 class TestChanges:
