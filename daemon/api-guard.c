@@ -69,6 +69,8 @@ enum reason api_guard(const struct api_call *call)
 {
         const struct api_headers *headers = &call->headers;
 
+        if (headers->unclear_end)
+                return REASON_UNCLEAR_END;
         if (headers->of_browser.name)
                 return REASON_FROM_BROWSER;
         if (headers->of_forwarder.name)

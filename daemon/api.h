@@ -66,6 +66,7 @@ struct api_headers {
         const char *host;
         const char *metadata;
         bool host_repeated;
+        bool unclear_end;               /* of the request, see framing.h */
         bool plain;                     /* nothing in the head was forgiven, see head.h */
         struct api_header of_browser;   /* Origin or Sec-Fetch-Site */
         struct api_header of_forwarder; /* X-Forwarded-For, Forwarded or Via */

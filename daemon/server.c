@@ -4,8 +4,9 @@
  * libmicrohttpd calls back as a request comes in: when its first line is complete (begin_request),
  * when its header is (first call of handle), for pieces of its body, and once more when it is
  * complete, which is where an answer is queued: queued in the first call it would cost the
- * connection. A request that waits is suspended in that last call, and called once more after it
- * was resumed, which happens exactly once, when the broker has replied.
+ * connection, as it does where a request must not be read to its end. A request that waits is
+ * suspended in that last call, and called once more after it was resumed, which happens exactly
+ * once, when the broker has replied.
  *
  * A request belongs to libmicrohttpd's connection from begin_request to end_request, a connection
  * of ours from notify's start to its end. Wiping is ours: bodies of requests are freed with the
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "framing.h"
 #include "head.h"
 #include "log.h"
 #include "server-wait.h"
@@ -64,6 +66,7 @@ struct request {
         struct MHD_Connection *mhd;
         enum request_state state;
         struct head head;
+        struct framing framing;
         bool huge; /* it says that its body is over BODY_READ_MAX_BYTES */
         struct api_call call;
 };
@@ -204,6 +207,7 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         if (!value)
                 return MHD_YES;
         head_take(&request->head, name, value);
+        framing_take(&request->framing, name, size);
         if (IS_FIELD(name, size, "Host")) {
                 headers->host_repeated = headers->host;
                 headers->host = value;
@@ -212,6 +216,7 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
         } else if (IS_FIELD(name, size, "Authorization")) {
                 headers->authorization = value;
         } else if (IS_FIELD(name, size, "Content-Length")) {
+                framing_take_length(&request->framing);
                 request->huge |= value_size >= BODY_READ_MAX_DIGITS &&
                                  strtoull(value, NULL, 10) > BODY_READ_MAX_BYTES;
         } else if (IS_FIELD(name, size, "Content-Type")) {
@@ -220,6 +225,8 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
                 headers->metadata = value;
         } else if (IS_FIELD(name, size, "Origin") || IS_FIELD(name, size, "Sec-Fetch-Site")) {
                 headers->of_browser = (struct api_header){name, value};
+        } else if (IS_FIELD(name, size, "Transfer-Encoding")) {
+                framing_take_coding(&request->framing);
         } else if (IS_FIELD(name, size, "X-Forwarded-For") || IS_FIELD(name, size, "Forwarded") ||
                    IS_FIELD(name, size, "Via")) {
                 headers->of_forwarder = (struct api_header){name, value};
@@ -243,7 +250,8 @@ static enum MHD_Result queue(struct request *request)
                 return MHD_queue_response(request->mhd, call->answer->status,
                                           call->answer->response);
 
-        out = hot_answers_dress(&server->answers, &call->response, server->closing);
+        out = hot_answers_dress(&server->answers, &call->response,
+                                server->closing || call->headers.unclear_end);
         if (!out)
                 return MHD_NO;
         queued = MHD_queue_response(request->mhd, call->response.status, out);
@@ -262,7 +270,9 @@ static void take_headers(struct request *request, const char *method, const char
         size_t used;
 
         head_begin(&request->head, version);
+        framing_begin(&request->framing, version);
         MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, take_header, request);
+        call->headers.unclear_end = !framing_is_certain(&request->framing);
         info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
         if (!info)
                 return;
@@ -292,7 +302,7 @@ static enum MHD_Result start(struct request *request, const char *method, const 
                 return MHD_NO;
         if (r == API_ANSWER)
                 request->state = REQUEST_ANSWERED;
-        if (!request->huge)
+        if (!request->huge && !call->headers.unclear_end)
                 return MHD_YES;
 
         if (request->state == REQUEST_READING) {

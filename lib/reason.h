@@ -84,6 +84,9 @@
         X(ODD_HEAD, "odd_head", 400, "invalid_request", 0,                                         \
           "A header holds a NUL, is folded, does not end with CRLF, or has several blanks before " \
           "its value, so that it is not certain what it says.")                                    \
+        X(UNCLEAR_END, "unclear_end", 400, "invalid_request", 0,                                   \
+          "It is not certain where the request ends: there are several Content-Length or "         \
+          "Transfer-Encoding, both of them, one in HTTP/1.0, or a blank before a colon.")          \
         X(SPACED_SUBJECT, "spaced_subject", 400, "invalid_request", 0,                             \
           "The subject in the header begins or ends with a space or tab, which may get lost in a " \
           "header; such a subject can only be asked for in a form.")                               \

@@ -239,7 +239,7 @@ class TestRefused:
         assert issuer.requests() == 0
 
     @pytest.mark.parametrize(
-        "name", ["X-Egain-Subject", "X-Egain-Scopes", "X-Egain-Scope ", "X-Egain-Client-Id"]
+        "name", ["X-Egain-Subject", "X-Egain-Scopes", "X-Egain-Scope.", "X-Egain-Client-Id"]
     )
     def test_names_that_only_begin_like_ours(self, daemon, issuer, name):
         data = head(*lines_of("pa"), (name, b"a"))

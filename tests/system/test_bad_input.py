@@ -2,6 +2,8 @@
 """Whatever comes in gets its documented error, and everybody else goes on being served."""
 
 import contextlib
+import functools
+import json
 import os
 import socket
 import time
@@ -10,6 +12,7 @@ import pytest
 
 import expect
 from harness import READ, ask_bytes, question
+from scrape import scrape
 from wire import FORM, Closed, Fleet, eventually, form, form_request, http_request
 
 FORM_HEADER = [("Content-Type", FORM)]
@@ -412,19 +415,77 @@ class TestNotHttp:
         assert issuer.requests() == 0
         expect.token(daemon.ask("pa"), "pa")
 
-    def test_two_lengths(self, daemon, issuer):
-        """A request whose end is in doubt must not let a second one through (smuggling)."""
-        smuggled = ask_bytes("smuggled")
-        head = http_request(
-            "POST",
-            "/oauth2/token",
-            [*FORM_HEADER, ("Content-Length", "4"), ("Transfer-Encoding", "chunked")],
-        )
-        with daemon.connect() as connection:
-            connection.send(head + b"0\r\n\r\n" + smuggled)
-            connection.socket.shutdown(socket.SHUT_WR)
-            connection.until_closed()
-        assert issuer.requests() <= 1
+    AUTHORIZE = [
+        ("Metadata", "true"), ("X-Egain-Client", "portal"), ("X-Egain-Subject-Username", "first"),
+    ]  # fmt: skip
+    CHUNKED = ("Transfer-Encoding", "chunked")
+    LAST_CHUNK = b"0\r\n\r\n"
+
+    def post(self, *fields, version="1.1"):
+        fields = [*FORM_HEADER, *fields]
+        return http_request("POST", "/oauth2/token", fields, version=f"HTTP/{version}")
+
+    @pytest.mark.parametrize("where", ["unix", "tcp4"])
+    @pytest.mark.parametrize(
+        "fields, version",
+        [
+            ([("Content-Length", "5"), CHUNKED], "1.1"),
+            ([CHUNKED, ("Content-Length", "5")], "1.1"),
+            ([("Content-Length", "5"), ("Content-Length", "WHOLE")], "1.1"),
+            ([("Content-Length", "5"), ("content-length", "5")], "1.1"),
+            ([("Content-Length ", "WHOLE")], "1.1"),
+            ([("Content-Length\t", "WHOLE")], "1.1"),
+            ([("Transfer-Encoding ", "chunked")], "1.1"),
+            ([CHUNKED, CHUNKED], "1.1"),
+            ([CHUNKED], "1.0"),
+            ([CHUNKED, ("Connection", "keep-alive")], "1.0"),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("method", ["POST", "GET"])
+    def test_an_end_in_doubt(self, daemon, issuer, where, method, fields, version):
+        """A request whose end is in doubt lets no second one through (smuggling), nor itself."""
+        rest = self.LAST_CHUNK + ask_bytes("smuggled")
+        fields = [(name, value.replace("WHOLE", str(len(rest)))) for name, value in fields]
+        if method == "POST":
+            head = self.post(*fields, version=version)
+        else:
+            fields = [*self.AUTHORIZE, *fields]
+            head = http_request("GET", "/v1/authorize", fields, version=f"HTTP/{version}")
+        with daemon.connect(getattr(daemon, where)) as connection:
+            connection.send(head + rest)
+            answer = connection.receive()
+            # The library has a word of its own on some.
+            if answer.header("Content-Type") == "application/json":
+                assert "not certain where" in expect.error(answer, 400, "invalid_request")
+            assert answer.status == 400 and answer.header("Connection") == "close", answer
+            assert connection.until_closed() == b""
+        assert issuer.requests() == 0
+
+    def test_an_end_that_is_certain(self, daemon, issuer):
+        """Each of these once is a request like any other, and so is what follows."""
+        body = form(question("first"))
+        chunk = b"%x\r\n%s\r\n" % (len(body), body) + self.LAST_CHUNK
+        length = ("Content-Length", str(len(body)))
+        for head, rest in ((self.post(self.CHUNKED), chunk), (self.post(length), body)):
+            with daemon.connect() as connection:
+                connection.send(head + rest + ask_bytes("second"))
+                expect.token(connection.receive(), "first")
+                expect.token(connection.receive(), "second")
+
+    def test_an_end_in_doubt_is_recorded(self, start_daemon, tmp_path):
+        daemon = start_daemon(audit={"to": f"{tmp_path}/audit"})
+        lengths = [("Content-Length", "0"), ("Content-Length", "0")]
+        for target in ("/oauth2/token", "/healthz", "/nowhere"):
+            answer = daemon.request("POST", target, lengths)
+            assert "not certain where" in expect.error(answer, 400, "invalid_request")
+        metrics = scrape(daemon)
+        count = functools.partial(metrics.sum, reason="unclear_end")
+        assert count("egain_tokend_requests_total") == 1
+        assert count("egain_tokend_other_requests_total") == 2
+        daemon.stop()
+        record = json.loads((tmp_path / "audit").read_text())
+        assert (record["outcome"], record["reason"]) == ("refused", "unclear_end")
 
 
 class TestBrokenConnections:

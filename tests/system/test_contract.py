@@ -321,6 +321,11 @@ def odd_head(world):
     return world.send(headers=[("X-Other", "a\r\n folded")])
 
 
+@produces("unclear_end")
+def unclear_end(world):
+    return world.send(headers=[("Content-Length ", "4")])
+
+
 def with_query(world, query):
     """A request with something in its query, too."""
     world.use(world.shared)

@@ -167,7 +167,8 @@ class TestItself:
 
 # Where a reason comes from that an operation can end with. What a handler calls is named by file.
 GUARD = {"from_browser", "forwarded", "bad_host"}
-EVERYWHERE = GUARD | {"body_too_large", "connections_full", "uid_connections_full", "out_of_memory"}
+EVERYWHERE = GUARD | {"unclear_end", "body_too_large", "connections_full"}
+EVERYWHERE |= {"uid_connections_full", "out_of_memory"}
 NOWHERE = {
     # No path, or none with this method: documented beside the operations.
     *("not_found", "bad_method"),
