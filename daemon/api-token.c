@@ -181,20 +181,37 @@ int api_handle_token(struct api *api, struct api_call *call)
         return error_trace(answer_reply(api, call, &reply));
 }
 
+/* Whether `type` is named at `item`, the next of the types accepted, with a weight over nothing. */
+static bool accepts(const char *item, const char *type)
+{
+        const size_t size = strlen(type);
+        const char *end, *at;
+
+        if (strcspn(item, ",; \t") != size || strncasecmp(item, type, size) != 0)
+                return false;
+        end = item + strcspn(item, ",");
+        at = item;
+        while ((at = memchr(at, ';', (size_t)(end - at)))) {
+                at += 1 + strspn(at + 1, " \t");
+                if (strncasecmp(at, "q=0", 3) == 0) {
+                        at += 3 + strspn(at + 3, ".0");
+                        return *at >= '1' && *at <= '9';
+                }
+        }
+        return true;
+}
+
 /* Whether text/plain is asked for: it is among the types accepted, and before JSON. */
 static bool prefers_text(const char *accept)
 {
         while (accept && *accept) {
-                const size_t size = strcspn(accept, ",");
-                const char *begin = accept + strspn(accept, " \t");
-                const size_t type = strcspn(begin, ",; \t");
+                const char *item = accept + strspn(accept, " \t");
 
-                if (type == strlen("text/plain") && strncasecmp(begin, "text/plain", type) == 0)
+                if (accepts(item, "text/plain"))
                         return true;
-                if (type == strlen("application/json") &&
-                    strncasecmp(begin, "application/json", type) == 0)
+                if (accepts(item, "application/json"))
                         return false;
-                accept += size;
+                accept += strcspn(accept, ",");
                 accept += *accept == ',';
         }
         return false;

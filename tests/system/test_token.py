@@ -371,7 +371,31 @@ class TestGetV1Token:
         expect.error(daemon.get("", headers=[("Accept", "text/plain")]), 400, "invalid_request")
 
     @pytest.mark.parametrize(
-        "accept", ["*/*", "application/json", "application/json, text/plain;q=0.5"]
+        "accept",
+        [
+            "TEXT/plain",
+            "text/html, text/plain;q=0.5, application/json",
+            "text/plain ; charset=utf-8; q=0.001",
+            "application/json;q=0, text/plain;q=0.05",
+            "application/json; q=0.0 , text/plain",
+        ],
+    )
+    def test_accept_headers_that_give_the_bare_token(self, daemon, subject, accept):
+        bare = daemon.get(subject, headers=[("Accept", accept)])
+        assert bare.body == daemon.ask(subject).json()["access_token"].encode()
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "*/*",
+            "",
+            "application/json",
+            "application/json, text/plain;q=0.5",
+            "text/plain;q=0",
+            "text/plain; Q=0.000, application/json",
+            "text/plain;charset=utf-8;q=0;x",
+            "text/plainer, text/plain2",
+        ],
     )
     def test_other_accept_headers_give_json(self, daemon, subject, accept):
         expect.miss(daemon.get(subject, headers=[("Accept", accept)]), subject)
