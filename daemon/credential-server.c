@@ -58,7 +58,7 @@ struct credential_connection {
         size_t head_size;
         size_t size; /* of all that is to be written */
         size_t written;
-        uint64_t deadline_ms;
+        uint64_t since_ms; /* when writing began */
 };
 
 /* A rule that gives nothing: to those whose entry has gone while they waited. */
@@ -79,7 +79,6 @@ int credential_server_init(struct credential_server *server, struct loop *loop,
                 .finder = finder,
                 .reload = reload,
                 .config = config,
-                .write_timeout_ms = config->header_timeout_ms,
         };
         list_init(&server->free);
         list_init(&server->waiting);
@@ -210,7 +209,7 @@ static void begin_to_write(struct credential_connection *connection, size_t size
         int r;
 
         connection->size = size;
-        connection->deadline_ms = server->loop->now_ms + server->write_timeout_ms;
+        connection->since_ms = server->loop->now_ms;
         move(connection, &server->writing);
         r = loop_add(server->loop, &connection->source, EPOLLOUT);
         if (r == 0)
@@ -435,20 +434,17 @@ bool credential_server_caller_is_gone(struct waiter *waiter)
         return poll(&pollfd, 1, 0) == 1;
 }
 
-void credential_server_tick(struct credential_server *server)
-{
-        struct credential_connection *connection;
-
-        while ((connection = first(&server->writing)) &&
-               connection->deadline_ms <= server->loop->now_ms) {
-                server->counters.cut++;
-                end(connection);
-        }
-}
-
 uint64_t credential_server_next_tick_ms(const struct credential_server *server)
 {
         const struct credential_connection *connection = first(&server->writing);
 
-        return connection ? connection->deadline_ms : LOOP_NEVER;
+        return connection ? connection->since_ms + server->config->header_timeout_ms : LOOP_NEVER;
+}
+
+void credential_server_tick(struct credential_server *server)
+{
+        while (credential_server_next_tick_ms(server) <= server->loop->now_ms) {
+                server->counters.cut++;
+                end(first(&server->writing));
+        }
 }

@@ -46,13 +46,12 @@ struct credential_server {
         struct audit *audit;
         struct metrics *metrics;
         struct peer_finder *finder;
-        struct reload *reload;       /* whose configurations replies borrow from */
-        const struct config *config; /* whose entries hold */
-        uint64_t write_timeout_ms;
+        struct reload *reload;             /* whose configurations replies borrow from */
+        const struct config *config;       /* whose entries hold */
         struct credential_connection *all; /* owned; CREDENTIAL_CONNECTIONS_MAX of them */
         struct list free;                  /* of these, each is in one of three lists */
         struct list waiting;               /* for the broker */
-        struct list writing;               /* next deadline first */
+        struct list writing;               /* whoever began first, first */
         size_t n;                          /* waiting and writing */
         size_t n_others; /* of whoever is not root: together they have a quarter */
         struct credential_counters counters;

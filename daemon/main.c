@@ -186,8 +186,7 @@ static int run(const struct config *config, struct inherit *inherit, struct noti
         int r;
 
         log_init(config->log_level, config->log_format);
-        if (config->log_level == LOG_LEVEL_DEBUG)
-                error_observer = trace_error;
+        error_observer = trace_error; /* the level of the log decides what is written */
         if (upstream_global_init() < 0) {
                 log_error("cannot initialise libcurl");
                 return DAEMON_E_FAILED;

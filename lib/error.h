@@ -9,7 +9,7 @@
  *   every return that passes it on.
  * - Positive: an outcome that the function's header lists by name and its caller handles.
  *
- * Tracing costs nothing while nobody observes: the daemon sets error_observer at log level debug.
+ * Tracing costs nothing where nothing fails; the daemon's error_observer writes at log level debug.
  */
 
 #include <errno.h>

@@ -291,8 +291,9 @@ def test_the_cap(credd, issuer):
 
 
 def test_peers_that_do_not_read(credd):
-    """They are cut after header_timeout, and others are served meanwhile."""
-    daemon = credd(limits={"header_timeout": "500ms"})
+    """They are cut after header_timeout, that of today, and others are served meanwhile."""
+    daemon = credd(limits={"header_timeout": "1m"})
+    daemon.reload(limits={"header_timeout": "500ms"})
     stuck = [connect(daemon, address("stranger.service", ID)) for _ in range(CAP)]
     granted(ask(daemon), "pa")
     for connection in stuck:
