@@ -55,6 +55,7 @@ static int exit_of_fault(enum broker_fault fault)
         case BROKER_FAULT_REFUSED:
         case BROKER_FAULT_UNREACHABLE: return CLI_EXIT_UNREACHABLE;
         case BROKER_FAULT_PERMISSION: return CLI_EXIT_DENIED;
+        case BROKER_FAULT_BUSY:
         case BROKER_FAULT_TIMEOUT: return CLI_EXIT_TEMPORARY;
         default: return CLI_EXIT_PROTOCOL;
         }

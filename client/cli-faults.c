@@ -40,6 +40,7 @@ struct cli_fault cli_fault_of_transport(const struct cli_trouble *trouble)
                         CLI_STEP_SOCKET,
                         "Find out who listens there. Where the daemon really runs as that user, "
                         "name him with --daemon-user."};
+        case BROKER_FAULT_BUSY:
         case BROKER_FAULT_TIMEOUT:
         case BROKER_FAULT_CLOSED:
                 return (struct cli_fault){

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """egain-token where there is no daemon, or something else in its place."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -54,6 +55,33 @@ class TestNoDaemon:
             assert result.status == 69 and "no socket /nowhere/s" in result.err
             # Nothing that could be taken for a whole list.
             assert "}" not in result.out
+
+
+class TestBusy:
+    """Who listens does not come to accept: for now, as any other time that runs out."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = str(tmp_path / "s")
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(path)
+            listener.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    connection.setblocking(False)
+                    connection.connect(path)
+            yield path
+
+    @pytest.mark.parametrize("verb", [["get", "-u", "pa"], ["status"]])
+    def test_it_is_for_now(self, path, verb):
+        assert "has not accepted" in bad(75, *verb, "--timeout", "1", socket=path)
+
+    def test_a_check_does_not_advise_to_start_it(self, path):
+        result = cli.run("check", "-u", "pa", "--timeout", "1", socket=path)
+        assert result.status == 2 and result.out.startswith("CRITICAL: daemon: The daemon has not")
+        assert "systemctl status" in result.out and "systemctl start" not in result.out
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to listen as somebody else")
