@@ -3,8 +3,8 @@
 /*
  * Walks the chain from the socket to a token, and names the link that is broken. The first line is
  * the verdict, so that a monitoring system shows it; then there is a line for each link. A request
- * for a token is what decides; what the daemon tells about itself is asked before, and after a
- * failure for its reason.
+ * for a token is what decides; what the daemon tells about itself is asked before, and again after:
+ * of a failure for its reason, of a success since it may have ended what was amiss.
  */
 
 #include <inttypes.h>
@@ -183,6 +183,19 @@ static int check_token(struct check *check)
         return r;
 }
 
+/* What was told before may have ended with the request for a token. It stays if nothing is told. */
+static void look_again(struct check *check)
+{
+        struct cli_question question = CLI_QUESTION("GET", "/v1/status");
+        struct cli_trouble trouble;
+        json_object *status;
+
+        if (!check->status || cli_ask(&check->link, &question, &status, &trouble))
+                return;
+        json_release(check->status);
+        check->status = status;
+}
+
 /* What /v1/status says of the client application and of the token URL that the request is for. */
 static json_object *find_client(const struct check *check)
 {
@@ -287,6 +300,7 @@ static int walk(struct check *check)
                 r = check_token(check);
         if (r)
                 return r;
+        look_again(check);
         client = find_client(check);
         judge_issuer(check, client);
         judge_secret(check, client);

@@ -14,10 +14,12 @@ from cli import Impostor, http
 from harness import PORTAL, READ, ROOT, free_port, rule
 from people import needs_users
 from tls import CLIENTS
+from wire import eventually
 
 C = ("--client", "portal")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 STATES = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL"}
+MENDED = "mended-s3cret-1618"
 STEPS = ("socket", "daemon", "policy", "issuer", "secret", "subject", "scope", "token")
 
 
@@ -113,6 +115,22 @@ class TestWell:
         # From memory the second time.
         assert check("-u", subject, *C, **options).status == OK
         assert issuer.requests() == 1
+
+    def test_what_the_request_itself_has_ended_is_no_warning(self, start_daemon, issuer, subject):
+        daemon = start_daemon()
+        issuer.accept(PORTAL, MENDED)
+        try:
+            assert daemon.ask(subject).status == 502
+            daemon.put_secret(PORTAL, MENDED)
+
+            def state():
+                said = daemon.request("GET", "/v1/status").json()
+                return said["clients"][0]["token_urls"][0]["state"]
+
+            eventually(lambda: state() == "probing", "the secret to be read again")
+            assert check("-u", subject, *C, socket=daemon.unix).status == OK
+        finally:
+            issuer.accept(PORTAL, PORTAL.secret)
 
     def test_over_tcp(self, daemon, subject):
         verdict = check("-u", subject, *C, "--url", f"http://127.0.0.1:{daemon.port}")
