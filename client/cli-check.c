@@ -249,7 +249,7 @@ static void judge_issuer(struct check *check, json_object *client)
                 set(check, CLI_STEP_SECRET, CLI_CHECK_WARNING, fault.advice, "%s", health);
         }
         if ((well || held) && success_s >= 0)
-                set(check, CLI_STEP_ISSUER, CLI_CHECK_OK, NULL, "gave a token %s ago",
+                set(check, CLI_STEP_ISSUER, CLI_CHECK_OK, NULL, "answered %s ago",
                     cli_duration(duration, success_s));
         else if (well || held)
                 set(check, CLI_STEP_ISSUER, CLI_CHECK_OK, NULL, "%s", "has given this token");

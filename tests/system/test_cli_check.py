@@ -112,6 +112,9 @@ class TestWell:
         assert READ in verdict.links["scope"][1] and "portal" in verdict.links["policy"][1]
         assert ("version" in verdict.links["daemon"][1]) == tells
         assert issuer.requests() == 1
+        if tells:
+            # Not every answer that shows an issuer well brings a token.
+            assert re.fullmatch(r"answered \d+ s ago", verdict.links["issuer"][1])
         # From memory the second time.
         assert check("-u", subject, *C, **options).status == OK
         assert issuer.requests() == 1
