@@ -10,5 +10,5 @@
 
 /* "serving; 1234 tokens, 3 in flight; portal: issuer well", cut where `size` ends. `doing` comes
  * first. */
-void status_line(char *line, size_t size, const char *doing, const struct broker *broker,
+void status_line(char *line, size_t size, const char *doing, struct broker *broker,
                  uint64_t now_ms);

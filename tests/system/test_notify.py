@@ -7,11 +7,12 @@ import re
 import signal
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
 import expect
-from harness import Daemon, libconfig
+from harness import PORTAL, Daemon, libconfig
 from wire import TIMEOUT, eventually
 
 
@@ -86,12 +87,14 @@ class TestStates:
         assert all(set(m) <= {"EXTEND_TIMEOUT_USEC"} for m in manager.messages[:-1])
         assert ready["READY"] == "1"
         assert re.fullmatch(
-            r"serving; 0 tokens, 0 in flight; portal: issuer well; crm: issuer well; "
-            r"staff: issuer well",
+            r"serving; 0 tokens, 0 in flight; portal: issuer not asked yet; "
+            r"crm: issuer not asked yet; staff: issuer not asked yet",
             ready["STATUS"],
         )
         expect.token(daemon.ask("pa"), "pa")
-        manager.wait_for("STATUS", "1 token, 0 in flight")
+        manager.wait_for(
+            "STATUS", "1 token, 0 in flight; portal: issuer well; crm: issuer not asked yet"
+        )
 
         daemon.terminate(signal.SIGHUP)
         reloading = manager.wait_for("RELOADING")
@@ -116,8 +119,31 @@ class TestStates:
         issuer.behave(status=500)
         for number in range(6):
             daemon.ask(f"failing-{number}")
-        manager.wait_for("STATUS", "portal: issuer fails; crm: issuer well")
+        manager.wait_for("STATUS", "portal: issuer fails; crm: issuer not asked yet")
         issuer.reset()
+
+    def test_an_issuer_of_which_one_failure_is_all_that_is_known(
+        self, manager, notify_daemon, issuer
+    ):
+        daemon = notify_daemon(request_timeout="2s")
+        manager.wait_for("READY")
+        issuer.behave(status=500)
+        daemon.ask("failing")
+        manager.wait_for("STATUS", "portal: issuer fails")
+        issuer.reset()
+        expect.token(daemon.ask("well"), "well")
+        manager.wait_for("STATUS", "portal: issuer well")
+
+    def test_of_many_only_those_that_fare_badly_are_named(self, manager, notify_daemon, issuer):
+        clients = [replace(PORTAL, name=f"portal-{i}", client_id=f"id-{i}") for i in range(5)]
+        daemon = notify_daemon(clients=clients)
+        status = manager.wait_for("READY")["STATUS"]
+        assert status.endswith("0 in flight; 0 of 5 client applications well, 5 not asked yet")
+        # The issuer answers, for the others as well; it does not know this client_id.
+        daemon.ask("pa", client_id="portal-0")
+        manager.wait_for(
+            "STATUS", "; 4 of 5 client applications well; portal-0: client secret refused$"
+        )
 
     def test_an_abstract_name(self, start_daemon):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
