@@ -156,8 +156,7 @@ void fdstore_restore(struct fdstore *store, struct broker *broker, uint64_t now_
 
         if (!store->bytes) {
                 if (store->n_taken == 0 && has_manager())
-                        log_event(LOG_EVENT_SNAPSHOT_RESTORED, NULL,
-                                  "restored nothing: there is no snapshot of a process before");
+                        log_info("restored nothing: there is no snapshot of a process before");
                 return;
         }
         r = broker_restore(broker, &store->newest, now_ms, &restored);

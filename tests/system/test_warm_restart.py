@@ -298,6 +298,16 @@ class TestRestart:
 
 
 class TestMessages:
+    def test_only_what_was_restored_is_an_event(self, managed):
+        daemon, manager = managed
+        daemon.settings["log_format"] = "json"
+        daemon.start()
+        daemon.output.wait_for("restored nothing")
+        assert daemon.events("snapshot_restored") == []
+        expect.miss(daemon.ask("event"), "event")
+        restart(daemon, manager)
+        assert [event["count"] for event in daemon.events("snapshot_restored")] == [1]
+
     def test_the_store_is_emptied_before_it_is_ready(self, managed, snapshot):
         daemon, manager = managed
         before = len(manager.messages)
