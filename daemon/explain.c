@@ -309,6 +309,8 @@ int explain(const struct config *config, char *const words[], int n_words, FILE 
         print_fetches(&question.policy, rule, &question, out);
         if (r)
                 return print_refusal(config, rule, &question, r, out);
-        fprintf(out, "permitted\n");
+        fprintf(out, question.request.has_subject
+                             ? "permitted\n"
+                             : "permitted, as far as client and scope go; no subject= was given\n");
         return 0;
 }

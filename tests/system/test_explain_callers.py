@@ -86,7 +86,7 @@ class TestVerdicts:
         (f"user={{a}} key_file=KEY {PORTAL}", PERMITTED, "monitor: yes, admin: yes\n"),
         (f"over=tcp user={{a}} key_file=KEY {PORTAL}", PERMITTED, "yes, admin: over Unix sockets"),
         (f"user={{b}} {PORTAL}", PERMITTED, "monitor: no, admin: no\n"),
-        (f"user={{b}} client=portal scope={READ}", PERMITTED, "permitted"),
+        (f"user={{b}} client=portal scope={READ}", PERMITTED, "\npermitted, as far as .*no subject="),
         # groups of the database, others, and none over TCP
         (f"user={{c}} {CRM}", PERMITTED, "rule 'team' .*: selected"),
         (f"user={{d}} {CRM}", REFUSED, "rule 'team' .*: not selected: its group"),
@@ -129,7 +129,8 @@ class TestVerdicts:
         assert run.returncode == status, run
         said = run.stderr if status == USAGE else run.stdout
         assert re.search(pattern, said), run
-        assert ("\npermitted\n" in run.stdout) == (status == PERMITTED)
+        verdict = "permitted\n" if "subject=" in question else "permitted, "
+        assert (f"\n{verdict}" in run.stdout) == (status == PERMITTED)
         assert bool(re.search("^refused: ", run.stdout, re.M)) == (status == REFUSED)
 
     def test_an_unknown_key_file(self, explained, people):
