@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,10 @@
 #include "outlet.h"
 
 #define FILE_MODE 0600
+
+/* O_NONBLOCK is for what turns out not to be a regular file, and to be opened for writing only by
+ * waiting. */
+#define FILE_FLAGS (O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
 /* 0 or -errno. */
 static int connect_journal(struct audit_sink *sink)
@@ -36,11 +41,14 @@ static int connect_journal(struct audit_sink *sink)
 }
 
 /* Whoever wrote to the file before may have been cut short. */
-static int end_line(int fd, off_t size)
+static int end_line(int fd)
 {
+        struct stat st;
         char last;
 
-        if (size == 0 || (pread(fd, &last, 1, size - 1) == 1 && last == '\n'))
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size == 0 || (pread(fd, &last, 1, st.st_size - 1) == 1 && last == '\n'))
                 return 0;
         return write(fd, "\n", 1) == 1 ? 0 : -errno;
 }
@@ -56,26 +64,51 @@ static int judge_file(int fd)
                 return -ENOTSUP;
         if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
                 return -EPERM;
-        return end_line(fd, st.st_size);
+        return 0;
 }
 
-/* O_NONBLOCK is for what turns out not to be a regular file, and to be opened for writing only by
- * waiting. */
 static int open_file(const char *path)
 {
-        const int flags = O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
-                          O_CLOEXEC;
         int fd, r;
 
-        fd = open(path, flags, FILE_MODE);
+        fd = open(path, FILE_FLAGS | O_CREAT, FILE_MODE);
         if (fd < 0)
                 return -errno;
         r = judge_file(fd);
+        if (r == 0)
+                r = end_line(fd);
         if (r) {
                 close(fd);
                 return r;
         }
         return fd;
+}
+
+/* Whether a file can be made there. */
+static int try_folder(const char *path)
+{
+        char *copy = strdup(path);
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = access(dirname(copy), W_OK | X_OK) < 0 ? -errno : 0;
+        free(copy);
+        return r;
+}
+
+int audit_sink_try(const struct audit_config *config)
+{
+        int fd, r;
+
+        if (config->target != AUDIT_TO_FILE)
+                return 0;
+        fd = open(config->file, FILE_FLAGS);
+        if (fd < 0)
+                return errno == ENOENT ? try_folder(config->file) : -errno;
+        r = judge_file(fd);
+        close(fd);
+        return r;
 }
 
 int audit_sink_open(struct audit_sink *sink, const struct audit_config *config, const char *journal)

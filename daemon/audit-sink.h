@@ -32,6 +32,10 @@ enum {
 typedef int audit_sink_write_fn(struct audit_sink *sink, const void *bytes, size_t size,
                                 size_t *at);
 
+/* Whether a file that the configuration names could be opened now, without making or changing any.
+ * What audit_sink_open() says. */
+int audit_sink_try(const struct audit_config *config);
+
 /* `journal` is the path of the journal's socket; it need not be there yet. 0, -ENOMEM, or -errno:
  * the file cannot be opened (-ENOTSUP: it is not a regular file; -EPERM: others could write to it).
  */

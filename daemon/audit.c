@@ -171,17 +171,14 @@ static const char *name_of_target(const struct audit_config *config, const char 
         return "standard error";
 }
 
-static void say_why_not_opened(const char *where, int error)
+static const char *why_not_opened(int error)
 {
-        const char *why = strerror(error);
-
-        if (error == ENOTSUP)
-                why = "it is not a regular file";
-        else if (error == ELOOP)
-                why = "it is a symbolic link";
-        else if (error == EPERM)
-                why = "it belongs to another user, or group or others can write to it";
-        log_error("audit: records cannot be written to %s: %s", where, why);
+        switch (error) {
+        case ENOTSUP: return "it is not a regular file";
+        case ELOOP: return "it is a symbolic link";
+        case EPERM: return "it belongs to another user, or group or others can write to it";
+        default: return strerror(error);
+        }
 }
 
 static int open_target(struct audit *audit, const struct audit_config *config, const char *journal)
@@ -196,7 +193,8 @@ static int open_target(struct audit *audit, const struct audit_config *config, c
                 return error_trace(r);
         r = audit_writer_new(&audit->writer, audit->queue, config, journal, &audit->error_said);
         if (r < 0 && r != -ENOMEM && config->target == AUDIT_TO_FILE) {
-                say_why_not_opened(audit->where, -r);
+                log_error("audit: records cannot be written to %s: %s", audit->where,
+                          why_not_opened(-r));
                 return AUDIT_E_FAILED;
         }
         if (r == 0 && audit->error_said)
@@ -237,6 +235,17 @@ int audit_new_with_journal(struct audit **ret, const struct audit_config *config
         }
         *ret = audit;
         return 0;
+}
+
+void audit_check(const struct audit_config *config, const char *path, FILE *errors)
+{
+        const int r = audit_sink_try(config);
+
+        if (r)
+                fprintf(errors,
+                        "%s:%d: warning: audit: records cannot be written to %s: %s; the daemon "
+                        "does not start like that\n",
+                        path, config->line, config->file, why_not_opened(-r));
 }
 
 int audit_new(struct audit **ret, const struct audit_config *config)

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "../lib/policy.h"
 #include "../lib/reply.h"
@@ -63,6 +64,10 @@ enum {
         AUDIT_E_FULL = 1, /* audit.required, and the record cannot be queued: hand nothing out */
         AUDIT_E_FAILED,   /* audit_new() only: the file cannot be opened; said in the log */
 };
+
+/* Warns where a file could not be written now by who runs this. It need not stay so: a service
+ * manager may make the folder at the start. */
+void audit_check(const struct audit_config *config, const char *path, FILE *errors);
 
 /* Opens the target and starts the writer. `config` is borrowed; its key is not needed afterwards.
  * 0, AUDIT_E_FAILED, -ENOMEM or -errno. */

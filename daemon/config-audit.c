@@ -42,6 +42,7 @@ static int read_target(struct config_reader *reader, config_setting_t *setting, 
                 return 0;
         }
         audit->target = AUDIT_TO_FILE;
+        audit->line = config_setting_source_line(setting);
         audit->file = strdup(value);
         return audit->file ? 0 : error_trace(-ENOMEM);
 }

@@ -81,6 +81,7 @@ enum audit_subjects {
 struct audit_config {
         enum audit_target target;
         char *file; /* owned; absolute path; NULL: the target is not a file */
+        int line;   /* where the file is named */
         enum audit_subjects subjects;
         char *key_file;     /* owned; absolute path; NULL: none */
         struct secret key;  /* what is in it; empty: none, take a random one */

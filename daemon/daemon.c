@@ -193,6 +193,7 @@ int daemon_check(const struct config *config)
 {
         const int r = keeper_check(config, stderr);
 
+        audit_check(&config->audit, config->path, stderr);
         return r == KEEPER_E_UNUSABLE ? DAEMON_E_CONFIG : error_trace(r);
 }
 

@@ -487,6 +487,35 @@ class TestSecretFiles:
         assert "chmod" in result.stderr
 
     @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
+class TestAuditFile:
+    """What would end a start is warned of; a folder may still be made until then."""
+
+    def said(self, check, path):
+        result = check(text=GOOD + f'audit = {{ to = "{path}"; }};')
+        assert result.returncode == 0
+        if result.stderr:
+            assert re.match(re.escape(f"{result.path}:12: warning: audit: "), result.stderr)
+        return result.stderr
+
+    def test_one_that_is_there_or_can_be_made(self, check, directory):
+        assert self.said(check, "DIR/audit") == ""
+        assert not (directory / "audit").exists()
+        (directory / "audit").touch(0o600)
+        (directory / "audit").write_text("half a line")
+        assert self.said(check, "DIR/audit") == ""
+        assert (directory / "audit").read_text() == "half a line"
+
+    def test_one_that_cannot_be_written(self, check, directory):
+        assert "No such file or directory" in self.said(check, "/nodir/audit")
+        assert "Not a directory" in self.said(check, "DIR/portal.secret/audit")
+        assert "regular file" in self.said(check, "/dev/null")
+        (directory / "link").symlink_to(directory / "audit")
+        assert "symbolic link" in self.said(check, "DIR/link")
+        (directory / "open").touch(0o600)
+        (directory / "open").chmod(0o666)
+        assert "others can write" in self.said(check, "DIR/open")
+
+
     def test_closed_to_others(self, check, directory, mode):
         (directory / "portal.secret").chmod(mode)
         assert check().returncode == 0
