@@ -53,7 +53,7 @@ const char *snapshot_fault(int r)
         static const char *const faults[] = {
                 [0] = "nothing is wrong",
                 [SNAPSHOT_E_NOISE] = "it is something else",
-                [SNAPSHOT_E_VERSION] = "it is of another version",
+                [SNAPSHOT_E_VERSION] = "it is of another format",
                 [SNAPSHOT_E_BOOT] = "it is of another boot",
                 [SNAPSHOT_E_TRUNCATED] = "its size is not what it says",
                 [SNAPSHOT_E_CHECKSUM] = "its checksum is wrong",

@@ -30,7 +30,7 @@
 /* Why a snapshot is of no use. */
 enum {
         SNAPSHOT_E_NOISE = 1, /* this is something else */
-        SNAPSHOT_E_VERSION,   /* of another version of this program */
+        SNAPSHOT_E_VERSION,   /* of another format than SNAPSHOT_VERSION */
         SNAPSHOT_E_BOOT,      /* of another boot */
         SNAPSHOT_E_TRUNCATED, /* shorter or longer than it says */
         SNAPSHOT_E_CHECKSUM,
@@ -117,7 +117,7 @@ void snapshot_write_token(struct snapshot_writer *writer, const struct snapshot_
 /* Completes it. Returns the size of it all. */
 size_t snapshot_end(struct snapshot_writer *writer);
 
-/* One that is whole, of this version and of this boot; what is in it is still to be read. */
+/* One that is whole, of this format and of this boot; what is in it is still to be read. */
 struct snapshot {
         const uint8_t *bytes; /* borrowed */
         size_t size;          /* without the checksum */

@@ -417,9 +417,9 @@ class TestOddSnapshots:
         bad = snapshot[:middle] + bytes([snapshot[middle] ^ 4]) + snapshot[middle + 1 :]
         self.cold(managed[0], "its checksum is wrong", bad)
 
-    def test_another_version(self, managed, snapshot):
+    def test_another_format(self, managed, snapshot):
         bad = patched(snapshot, VERSION_AT, struct.pack("<I", 99))
-        self.cold(managed[0], "it is of another version", bad)
+        self.cold(managed[0], "it is of another format", bad)
 
     def test_another_boot(self, managed, snapshot):
         bad = patched(snapshot, BOOT_AT, os.urandom(16))
