@@ -13,6 +13,7 @@
 
 #include "config.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <libconfig.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 
 #define FILE_MAX_BYTES     ((size_t)1024 * 1024)
 #define NO_PROXY_MAX_BYTES 4096
+#define NAME_SHOWN_MAX     ((size_t)60) /* bytes of a name that a message shows */
 
 /* What libconfig makes of a text takes less. */
 #define PARSING_BYTES  ((size_t)1024 * 1024)
@@ -157,16 +159,73 @@ static int read_tree(struct config_reader *reader, config_setting_t *root, struc
                                           config);
 }
 
+static bool is_duplicate(const config_t *tree)
+{
+        const char *text = config_error_text(tree);
+
+        return text && strcmp(text, "duplicate setting name") == 0;
+}
+
+static bool is_of_name(char c)
+{
+        return isalnum((unsigned char)c) || c == '-' || c == '_' || c == '*';
+}
+
+/* Where the name ends that `at` is in. */
+static size_t end_of_name(const struct secret *text, size_t at)
+{
+        while (at < text->size && is_of_name(text->bytes[at]))
+                at++;
+        return at;
+}
+
+/* Whether libconfig has found an option for the second time by the first `size` bytes. */
+static bool has_duplicate(struct secret *text, size_t size)
+{
+        const char kept = text->bytes[size];
+        config_t tree;
+        bool found;
+
+        text->bytes[size] = '\0';
+        config_init(&tree);
+        found = config_read_string(&tree, text->bytes) != CONFIG_TRUE && is_duplicate(&tree);
+        config_destroy(&tree);
+        text->bytes[size] = kept;
+        return found;
+}
+
+/* libconfig does not say which option it is that it has found for the second time: the one at the
+ * end of the shortest beginning of the text in which it finds one. */
+static int reject_duplicate(struct config_reader *reader, int line, struct secret *text)
+{
+        size_t low = 0, high = text->size, size = 0;
+
+        while (low < high) {
+                const size_t middle = low + (high - low) / 2;
+
+                if (has_duplicate(text, end_of_name(text, middle)))
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        high = end_of_name(text, high);
+        while (size < high && is_of_name(text->bytes[high - size - 1]))
+                size++;
+        return config_mistakes_add(&reader->mistakes, line,
+                                   "'%.*s%s' is given for the second time here: each option is "
+                                   "expected once",
+                                   (int)(size > NAME_SHOWN_MAX ? NAME_SHOWN_MAX : size),
+                                   text->bytes + high - size, size > NAME_SHOWN_MAX ? "..." : "");
+}
+
 /* libconfig tells a line and a word or two. */
-static int reject_syntax(struct config_reader *reader, const config_t *tree)
+static int reject_syntax(struct config_reader *reader, const config_t *tree, struct secret *masked)
 {
         const char *text = config_error_text(tree);
         int line = config_error_line(tree);
 
-        if (text && strcmp(text, "duplicate setting name") == 0)
-                return config_mistakes_add(&reader->mistakes, line,
-                                           "an option is given for the second time here: each is "
-                                           "expected once");
+        if (is_duplicate(tree))
+                return reject_duplicate(reader, line, masked);
         return config_mistakes_add(&reader->mistakes, line,
                                    "%s here, or just before: name = value; was expected",
                                    text ? text : "syntax error");
@@ -217,7 +276,7 @@ static int read_text(struct config_reader *reader, const char *bytes, size_t siz
         if (r || reader->mistakes.n_found > 0)
                 goto out;
         if (config_read_string(&tree, text.masked.bytes) != CONFIG_TRUE) {
-                r = reject_syntax(reader, &tree);
+                r = reject_syntax(reader, &tree, &text.masked);
                 goto out;
         }
         if (!is_whole(config_root_setting(&tree))) {

@@ -118,7 +118,8 @@
         X(NOT_PERMITTED, "not_permitted", 403, "access_denied", 0,                                 \
           "No rule of the daemon's configuration is for this caller.")                             \
         X(BAD_KEY, "bad_key", 401, "invalid_client", 0,                                            \
-          "The rule for this caller has a key_file; send its content as client_secret.")           \
+          "The rule for this caller has a key_file; send its content as client_secret "            \
+          "(egain-token: --key-file).")                                                            \
         X(CLIENT_NOT_PERMITTED, "client_not_permitted", 403, "access_denied", 0,                   \
           "The rule for this caller does not give it this client application.")                    \
         X(SUBJECT_NOT_PERMITTED, "subject_not_permitted", 403, "access_denied", 0,                 \

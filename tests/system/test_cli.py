@@ -337,8 +337,9 @@ class TestKeys:
     def test_without_it(self, keyed, people, subject):
         daemon, _ = keyed
         options = {"socket": daemon.unix, "person": people.a}
-        assert "key_file" in bad(77, "get", "-u", subject, **options)
-        assert "key_file" in bad(77, "status", **options)
+        for verb in (["get", "-u", subject], ["status"]):
+            said = bad(77, *verb, **options)
+            assert "key_file" in said and "--key-file" in said
 
 
 class TestShown:

@@ -140,11 +140,20 @@ class TestMistakes:
         ),
         "key twice": (
             {REQUEST_TIMEOUT: 'request_timeout = "20s"; request_timeout = "21s";'},
-            "duplicate|repeat|twice|second",
+            "'request_timeout' is given for the second time",
         ),
         "key twice in a client": (
             {CLIENT_ID: 'client_id = "a"; client_id = "b";'},
-            "duplicate|repeat|twice|second",
+            "'client_id' is given for the second time",
+        ),
+        "key twice in a long line": (
+            {LIMITS: "limits = { max_token_size = \"8K\"; max_flights = 7; max_memories = 8; "
+             "max_flights = 9; max_waiters = 10; max_memories = 11; };"},
+            "'max_flights' is given for the second time",
+        ),
+        "key twice, and another that begins so": (
+            {LIMITS: "limits = { max = 1; max_flights = 7; }; limits = { max = 1; };"},
+            "'limits' is given for the second time",
         ),
         "no value": ({REQUEST_TIMEOUT: "request_timeout = ;"}, ""),
         "unbalanced": ({UPSTREAM: 'upstream = { timeout = "15s";'}, ""),
@@ -478,15 +487,6 @@ class TestCallers:
         refused(check(text=GOOD + 'audit = { subjects = "digest"; };'), 12, "key_file")
 
 
-class TestSecretFiles:
-    @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o660, 0o602, 0o666])
-    def test_open_to_others(self, check, directory, mode):
-        (directory / "portal.secret").chmod(mode)
-        result = check()
-        refused(result, SECRET, "portal.secret")
-        assert "chmod" in result.stderr
-
-    @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
 class TestAuditFile:
     """What would end a start is warned of; a folder may still be made until then."""
 
@@ -516,6 +516,15 @@ class TestAuditFile:
         assert "others can write" in self.said(check, "DIR/open")
 
 
+class TestSecretFiles:
+    @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o660, 0o602, 0o666])
+    def test_open_to_others(self, check, directory, mode):
+        (directory / "portal.secret").chmod(mode)
+        result = check()
+        refused(result, SECRET, "portal.secret")
+        assert "chmod" in result.stderr
+
+    @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
     def test_closed_to_others(self, check, directory, mode):
         (directory / "portal.secret").chmod(mode)
         assert check().returncode == 0

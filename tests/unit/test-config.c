@@ -27,6 +27,7 @@
 
 #define REST   "client_id = \"id-1\"; client_secret_file = \"/s\"; user_token_url = \"https://h/t\";"
 #define CLIENT "clients = ({ name = \"portal\"; " REST " });\n"
+#define SIXTY  "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwx"
 #define URL_WANTED                                                                               \
         "must be an https:// URL without user, password or fragment (http:// only to 127.0.0.1 " \
         "or [::1])"
@@ -668,11 +669,19 @@ static void test_syntax(void **state)
             "t.conf:2: mismatched element type in array here, or just before: name = value; was "
             "expected\n");
         bad(CLIENT "drain_timeout = \"1s\";\n\ndrain_timeout = \"1s\";",
-            "t.conf:4: an option is given for the second time here: each is expected once\n");
+            "t.conf:4: 'drain_timeout' is given for the second time here: each option is expected "
+            "once\n");
         bad(CLIENT "cache = {};\ncache = {};",
-            "t.conf:3: an option is given for the second time here: each is expected once\n");
+            "t.conf:3: 'cache' is given for the second time here: each option is expected once\n");
         bad("clients = ({ name = \"a\";\nname = \"b\"; });",
-            "t.conf:2: an option is given for the second time here: each is expected once\n");
+            "t.conf:2: 'name' is given for the second time here: each option is expected once\n");
+        bad(CLIENT
+            "cache = { max_entries = 1; max = 2; }; cache1 = {}; request_timeout = \"cache\"; "
+            "cache = {}; cache1 = {};",
+            "t.conf:2: 'cache' is given for the second time here: each option is expected once\n");
+        bad(CLIENT SIXTY "zz = 1; " SIXTY "zz = 1;",
+            "t.conf:2: '" SIXTY "...' is given for the second time here: each option is expected "
+            "once\n");
         bad(CLIENT "\xef\xbb\xbf",
             "t.conf:2: syntax error here, or just before: name = value; was expected\n");
 }
