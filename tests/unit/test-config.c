@@ -1683,7 +1683,7 @@ static void test_sample(void **state)
         assert_int_equal(config->audit.target, AUDIT_TO_JOURNAL);
         assert_int_equal(config->audit.subjects, AUDIT_SUBJECTS_CLEAR);
         assert_false(config->audit.required);
-        assert_int_equal(config->listeners[0].gid, 4711);
+        assert_int_equal(config->listeners[0].gid, (gid_t)-1);
         assert_int_equal(config->policy.n_rules, 0);
         config_free(config);
         free(text);
