@@ -742,6 +742,11 @@ static void one_thread_logs(void **state)
 /* The names, levels and ids are what operators rely on: the manual has them all. */
 static void every_event_is_in_the_manual(void **state)
 {
+        static const char *const levels[] = {
+                [LOG_LEVEL_ERROR] = "error",
+                [LOG_LEVEL_WARNING] = "warning",
+                [LOG_LEVEL_INFO] = "info",
+        };
         char *page = read_file(TEST_MAN_PAGE_8), row[160];
 
         (void)state;
@@ -751,7 +756,7 @@ static void every_event_is_in_the_manual(void **state)
                 assert_non_null(info->name);
                 assert_int_equal(strspn(info->message_id, "0123456789abcdef"), 32);
                 assert_int_equal(strlen(info->message_id), 32);
-                (void)snprintf(row, sizeof(row), "|  %s\n", info->name);
+                (void)snprintf(row, sizeof(row), "|  _%s_, %s: ", info->name, levels[info->level]);
                 assert_int_equal(count_of(page, row), 1);
                 assert_int_equal(count_of(page, info->message_id), 1);
         }
