@@ -109,22 +109,30 @@ void broker_release_waiter(struct broker *broker, struct waiter *waiter)
         list_push_back(&broker->replies, &waiter->link);
 }
 
+struct cache_entry *broker_fallback(struct broker *broker, const struct waiter *waiter,
+                                    uint64_t now_ms)
+{
+        return waiter->has_fallback ? broker_lookup(broker, waiter->flight->key, now_ms) : NULL;
+}
+
+static void fail_waiter(struct broker *broker, struct waiter *waiter, struct cache_entry *old,
+                        enum reason reason, uint64_t left_ms, uint64_t now_ms)
+{
+        if (old)
+                broker_reply_old_token(broker, &waiter->reply, old, reason, now_ms);
+        else
+                broker_reply_reason(&waiter->reply, reason, left_ms);
+        broker_release_waiter(broker, waiter);
+}
+
 void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
                          uint64_t left_ms, uint64_t now_ms)
 {
-        struct cache_entry *entry = NULL;
-
-        if (flight->n_waiters > 0)
-                entry = broker_lookup(broker, flight->key, now_ms);
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
 
-                if (entry && waiter->has_fallback) {
-                        broker_reply_old_token(broker, &waiter->reply, entry, reason, now_ms);
-                } else {
-                        broker_reply_reason(&waiter->reply, reason, left_ms);
-                }
-                broker_release_waiter(broker, waiter);
+                fail_waiter(broker, waiter, broker_fallback(broker, waiter, now_ms), reason,
+                            left_ms, now_ms);
         }
 }
 
@@ -174,6 +182,7 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
         list_unlink(&flight->place_link);
         list_push_back(&flight->application->credentials.parked, &flight->link);
         issuer_finish(&broker->issuers, flight->issuer, now_ms);
+        broker_answer_hopeless(broker, flight, now_ms);
         broker_start_flights(broker, now_ms);
 }
 
@@ -246,17 +255,57 @@ void broker_give_up_client(struct broker *broker, struct application *applicatio
         }
 }
 
-void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms)
+void broker_answer_hopeless(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
-        const uint64_t left_ms = breaker_left_ms(&issuer->breaker, now_ms);
-        const enum reason reason = issuer->breaker.held ? REASON_ISSUER_THROTTLES
-                                                        : REASON_BREAKER_OPEN;
+        enum reason reason;
+        uint64_t left_ms;
 
-        if (left_ms == 0)
+        reason = broker_issuer_blocked(flight->issuer, now_ms, &left_ms);
+        if (!reason)
                 return;
-        list_for_each_safe (link, &issuer->queue)
-                if (flight_of(link)->latest_ms <= now_ms + left_ms)
-                        give_up(broker, flight_of(link), reason, left_ms, now_ms);
+        list_for_each_safe (link, &flight->waiters) {
+                struct waiter *waiter = list_entry(link, struct waiter, link);
+                struct cache_entry *old = broker_fallback(broker, waiter, now_ms);
+                const uint64_t until_ms = old ? timerheap_at_ms(&broker->deadlines,
+                                                                &waiter->deadline)
+                                              : waiter->gives_up_at_ms;
+
+                if (until_ms <= now_ms + left_ms)
+                        fail_waiter(broker, waiter, old, reason, left_ms, now_ms);
+        }
+}
+
+/* Puts flights that were about to be sent to an issuer back into its queue. */
+static void take_back_starts(struct broker *broker, struct issuer *issuer, uint64_t now_ms)
+{
+        /* From the last to the first, since each goes to the front. */
+        for (struct list *link = broker->starts.prev, *next; link != &broker->starts; link = next) {
+                struct flight *flight = flight_of(link);
+
+                next = link->prev;
+                if (flight->issuer == issuer) {
+                        list_unlink(link);
+                        issuer_requeue(&broker->issuers, issuer, flight, now_ms);
+                        issuer_finish(&broker->issuers, issuer, now_ms);
+                }
+        }
+}
+
+void broker_leave_alone(struct broker *broker, struct issuer *issuer, uint64_t now_ms)
+{
+        if (breaker_left_ms(&issuer->breaker, now_ms) == 0)
+                return;
+        take_back_starts(broker, issuer, now_ms);
+        list_for_each_safe (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (flight->issuer != issuer || flight->state == FLIGHT_RUNNING ||
+                    flight->state == FLIGHT_CANCELLED)
+                        continue;
+                broker_answer_hopeless(broker, flight, now_ms);
+                broker_drop_if_unwanted(broker, flight, now_ms);
+        }
+        broker_start_flights(broker, now_ms);
 }
 
 void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t now_ms)

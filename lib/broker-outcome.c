@@ -224,6 +224,7 @@ static void try_again_now(struct broker *broker, struct flight *flight, uint64_t
 {
         flight->queued_at_ms = now_ms;
         issuer_requeue(&broker->issuers, flight->issuer, flight, now_ms);
+        broker_answer_hopeless(broker, flight, now_ms);
         broker_drop_if_unwanted(broker, flight, now_ms);
 }
 
@@ -406,6 +407,7 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         struct issuer *issuer = flight->issuer;
         struct application *application = flight->application;
         const struct health before = health_of(issuer, &application->credentials);
+        const uint64_t open_until_ms = issuer->breaker.open.until_ms;
         const struct grant grant = grant_of_key(flight->key);
         struct answer answer;
         int r;
@@ -440,7 +442,9 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         case ANSWER_HOLD: take_hold(broker, flight, &answer, now_ms); break;
         case ANSWER_FAILURE: take_failure(broker, flight, answer.reason, now_ms); break;
         }
-        broker_give_up_hopeless(broker, issuer, now_ms);
+        /* Who still waits can wait for as long as the breaker was known to stay open. */
+        if (issuer->breaker.open.until_ms != open_until_ms)
+                broker_leave_alone(broker, issuer, now_ms);
         if (!application->retired)
                 note_changes(broker, application, issuer, &before, now_ms);
         broker_release_application(broker, application);

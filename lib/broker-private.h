@@ -115,6 +115,13 @@ bool broker_is_rejected(const struct token *token, const struct token_request *r
 enum reason broker_remembered_refusal(struct broker *broker, struct grant_key key, uint64_t now_ms,
                                       uint64_t *ret_left_ms);
 
+/* When its caller, should he wait, stops waiting: at his own end, or earlier if he has something to
+ * fall back on. */
+uint64_t broker_deadline_ms(const struct broker *broker, const struct question *question);
+
+/* Why an issuer is left alone, and for how long that will be so; REASON_NONE: it is not. */
+enum reason broker_issuer_blocked(struct issuer *issuer, uint64_t now_ms, uint64_t *ret_left_ms);
+
 /* Why nothing may be asked of the issuer for this request just now, nor `flight` (NULL: there is
  * none) joined, and for how long that will be so; REASON_NONE: it may. */
 enum reason broker_blocked(struct broker *broker, const struct question *question,
@@ -197,6 +204,10 @@ void broker_refresh(struct broker *broker, const struct errand *errand, uint64_t
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);
 
+/* The entry with the old token, if the waiter may have it and it lives; else NULL. */
+struct cache_entry *broker_fallback(struct broker *broker, const struct waiter *waiter,
+                                    uint64_t now_ms);
+
 /* Answers every waiter of a flight to which no new token came: with the old one if the waiter may
  * have it and it lives, else with the reason. */
 void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
@@ -214,9 +225,13 @@ void broker_end_flight(struct broker *broker, struct flight *flight, bool placed
 /* The fetch of a flight says nothing about its issuer: if it was the probe, its place is free. */
 void broker_free_probe(struct broker *broker, const struct flight *flight);
 
-/* Answers and ends the flights that queue at an issuer whose breaker stays open for longer than
- * their callers can wait. */
-void broker_give_up_hopeless(struct broker *broker, struct issuer *issuer, uint64_t now_ms);
+/* Answers the waiters of a flight that is not under way who stop waiting before its issuer may be
+ * asked again. */
+void broker_answer_hopeless(struct broker *broker, struct flight *flight, uint64_t now_ms);
+
+/* An issuer is left alone for longer from now on: nothing is sent to it, and the same for all of
+ * its flights; those that nobody waits for any more end. */
+void broker_leave_alone(struct broker *broker, struct issuer *issuer, uint64_t now_ms);
 
 /* Answers and ends all flights of a client that are not under way. */
 void broker_give_up_client(struct broker *broker, struct application *application,

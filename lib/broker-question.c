@@ -22,6 +22,12 @@
 /* A token this young satisfies any min_ttl: asking again would bring no longer one. */
 #define YOUNG_MS 10000
 
+/* How long a caller who could have the old token waits for a new one. */
+#define PATIENCE_MS 2000
+
+/* How long before its end the old token is handed over at the latest, so that it is not missed. */
+#define FALLBACK_SLACK_MS 100
+
 int broker_judge_request(struct broker *broker, struct question *question,
                          uint8_t buffer[static GRANT_KEY_MAX_BYTES])
 {
@@ -216,12 +222,37 @@ static enum reason remembered_failure(struct broker *broker, const struct questi
         return backoff_holds(failure, question->now_ms) ? record->reason : REASON_NONE;
 }
 
+uint64_t broker_deadline_ms(const struct broker *broker, const struct question *question)
+{
+        uint64_t deadline_ms = question->now_ms + broker->settings->request_timeout_ms;
+
+        if (question->worth == WORTH_STOPGAP) {
+                const uint64_t last_ms = question->entry->token->expires_at_ms -
+                                         FRESHNESS_LIVE_MIN_MS - FALLBACK_SLACK_MS;
+
+                if (question->now_ms + PATIENCE_MS < deadline_ms)
+                        deadline_ms = question->now_ms + PATIENCE_MS;
+                if (last_ms < deadline_ms)
+                        deadline_ms = last_ms;
+        }
+        return deadline_ms;
+}
+
+enum reason broker_issuer_blocked(struct issuer *issuer, uint64_t now_ms, uint64_t *ret_left_ms)
+{
+        struct breaker *breaker = &issuer->breaker;
+
+        if (breaker_state(breaker, now_ms) != BREAKER_OPEN)
+                return REASON_NONE;
+        *ret_left_ms = breaker_left_ms(breaker, now_ms);
+        return breaker->held ? REASON_ISSUER_THROTTLES : REASON_BREAKER_OPEN;
+}
+
 /* Why nothing may be asked of the issuer just now; else REASON_NONE. */
 static enum reason judge_issuer(struct broker *broker, const struct question *question,
                                 uint64_t *ret_left_ms)
 {
         struct credentials *credentials = &question->application->credentials;
-        struct breaker *breaker = &question->issuer->breaker;
 
         if (broker->draining)
                 return REASON_SHUTTING_DOWN;
@@ -229,11 +260,26 @@ static enum reason judge_issuer(struct broker *broker, const struct question *qu
                 *ret_left_ms = backoff_left_ms(&credentials->hold, question->now_ms);
                 return REASON_CREDENTIALS_REFUSED;
         }
-        if (breaker_state(breaker, question->now_ms) == BREAKER_OPEN) {
-                *ret_left_ms = breaker_left_ms(breaker, question->now_ms);
-                return breaker->held ? REASON_ISSUER_THROTTLES : REASON_BREAKER_OPEN;
-        }
-        return REASON_NONE;
+        return broker_issuer_blocked(question->issuer, question->now_ms, ret_left_ms);
+}
+
+/* Why it is of no use to join a flight: it ends, or will not be sent for longer than the caller
+ * would wait; else REASON_NONE. */
+static enum reason judge_flight(const struct broker *broker, const struct question *question,
+                                const struct flight *flight, uint64_t *ret_left_ms)
+{
+        enum reason reason;
+        uint64_t left_ms;
+
+        if (flight->state == FLIGHT_CANCELLED)
+                return REASON_SHUTTING_DOWN;
+        if (flight->state == FLIGHT_RUNNING)
+                return REASON_NONE;
+        reason = broker_issuer_blocked(flight->issuer, question->now_ms, &left_ms);
+        if (!reason || broker_deadline_ms(broker, question) > question->now_ms + left_ms)
+                return REASON_NONE;
+        *ret_left_ms = left_ms;
+        return reason;
 }
 
 enum reason broker_blocked(struct broker *broker, const struct question *question,
@@ -246,7 +292,7 @@ enum reason broker_blocked(struct broker *broker, const struct question *questio
         if (reason)
                 return reason;
         if (flight)
-                return flight->state == FLIGHT_CANCELLED ? REASON_SHUTTING_DOWN : REASON_NONE;
+                return judge_flight(broker, question, flight, ret_left_ms);
         reason = remembered_failure(broker, question, ret_left_ms);
         if (reason)
                 return reason;

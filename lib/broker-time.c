@@ -24,7 +24,7 @@ static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_
         struct cache_entry *old = NULL;
 
         if (waiter->has_fallback) {
-                old = broker_lookup(broker, flight->key, now_ms);
+                old = broker_fallback(broker, waiter, now_ms);
                 waiter->has_fallback = false;
                 if (!old && waiter->gives_up_at_ms > now_ms) {
                         /* It was evicted or has ended: this caller waits like any other. */

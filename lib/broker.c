@@ -15,12 +15,6 @@
 #include "error.h"
 #include "sha256.h"
 
-/* How long a caller who could have the old token waits for a new one. */
-#define PATIENCE_MS 2000
-
-/* How long before its end the old token is handed over at the latest, so that it is not missed. */
-#define FALLBACK_SLACK_MS 100
-
 /* What makes the key for digests of subject tokens another than the one it is made of. */
 #define TOKEN_KEY_LABEL "subject tokens"
 
@@ -232,27 +226,6 @@ static void judge_entry(struct broker *broker, struct question *question, struct
         }
 }
 
-/* When a waiter stops waiting: at its own end, or earlier if it has something to fall back on. */
-static void set_deadline(struct broker *broker, const struct question *question,
-                         struct waiter *waiter)
-{
-        uint64_t deadline_ms = question->now_ms + broker->settings->request_timeout_ms;
-
-        waiter->gives_up_at_ms = deadline_ms;
-        if (question->worth == WORTH_STOPGAP) {
-                const uint64_t last_ms = question->entry->token->expires_at_ms -
-                                         FRESHNESS_LIVE_MIN_MS - FALLBACK_SLACK_MS;
-
-                waiter->has_fallback = true;
-                if (question->now_ms + PATIENCE_MS < deadline_ms)
-                        deadline_ms = question->now_ms + PATIENCE_MS;
-                if (last_ms < deadline_ms)
-                        deadline_ms = last_ms;
-        }
-        /* There is room: the heap holds as many as may wait, and this one was admitted. */
-        (void)timerheap_set(&broker->deadlines, &waiter->deadline, deadline_ms);
-}
-
 /* Joins a flight; a refresh becomes a caller's. */
 static void join(struct broker *broker, struct flight *flight, const struct question *question,
                  struct waiter *waiter, const struct reply *so_far, bool collapsed)
@@ -263,9 +236,13 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
                 .reply = *so_far,
                 .request = question->request,
                 .peer = question->peer,
+                .gives_up_at_ms = question->now_ms + broker->settings->request_timeout_ms,
+                .has_fallback = question->worth == WORTH_STOPGAP,
         };
         waiter->reply.collapsed = collapsed;
-        set_deadline(broker, question, waiter);
+        /* There is room: the heap holds as many as may wait, and this one was admitted. */
+        (void)timerheap_set(&broker->deadlines, &waiter->deadline,
+                            broker_deadline_ms(broker, question));
         flight_join(&broker->flights, flight, waiter);
         if (!flight->refresh) {
                 if (flight->state == FLIGHT_QUEUED)

@@ -50,6 +50,12 @@ uint64_t timerheap_next_ms(const struct timerheap *heap);
 /* Takes out and returns the earliest timer if it is due at `now_ms`, else NULL. */
 struct timer *timerheap_pop(struct timerheap *heap, uint64_t now_ms);
 
+/* When a timer that is set is due. */
+static inline uint64_t timerheap_at_ms(const struct timerheap *heap, const struct timer *timer)
+{
+        return heap->slots[timer->position].at_ms;
+}
+
 static inline bool timer_is_set(const struct timer *timer)
 {
         return timer->position != 0;

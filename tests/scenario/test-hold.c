@@ -319,6 +319,234 @@ static void who_queues_and_cannot_wait_for_its_end_is_told_at_once(void **state)
         world_end(&world);
 }
 
+/* Ends a fetch with 429, and has the URL held for so long. */
+static void hold(struct world *world, const char *username, const char *retry_after)
+{
+        struct fetch *fetch = world_fetch_of(world, username);
+
+        assert_non_null(fetch);
+        fetch->retry_after = retry_after;
+        world_finish(world, fetch, ENDING_THROTTLED);
+}
+
+static void who_is_to_be_tried_again_is_told_at_once(void **state)
+{
+        struct caller paused = {}, last = {}, first = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world_start(&world);
+        world_ask_user(&world, &paused, "a");
+        world_ask_user(&world, &first, "b");
+        world_finish(&world, world_fetch_of(&world, "a"), ENDING_ERROR);
+        assert_waits(&paused);
+        world_advance(&world, 50);
+        world_ask_user(&world, &last, "a");
+        hold(&world, "b", "20"); /* for fifty milliseconds longer than the first can wait */
+        assert_reason_for(&paused, REASON_ISSUER_THROTTLES, 20);
+        assert_reason_for(&last, REASON_ISSUER_THROTTLES, 20);
+        assert_int_equal(world_counters(&world).flights, 0);
+        world_end(&world);
+}
+
+static void each_of_those_who_wait_together_waits_as_long_as_he_can(void **state)
+{
+        struct caller first = {}, early = {}, late = {}, later = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 1;
+        world_start(&world);
+        world_ask_user(&world, &first, "a");
+        world_ask_user(&world, &early, "b");
+        world_advance(&world, 3 * SECONDS);
+        world_ask_user(&world, &late, "b");
+        hold(&world, "a", "18");
+        assert_reason_for(&early, REASON_ISSUER_THROTTLES, 18);
+        assert_waits(&late);
+        world_ask_user(&world, &later, "b"); /* there is something to wait for */
+        assert_waits(&later);
+        world_advance(&world, 18 * SECONDS);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&late, 1);
+        assert_token(&later, 1);
+        world_end(&world);
+}
+
+static void who_queues_for_a_spent_token_gets_it_at_once(void **state)
+{
+        struct caller first = {}, caller = {};
+        struct world world;
+        uint64_t old;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 1;
+        world_start(&world);
+        old = world_prime(&world, "a", 3600);
+        world_advance(&world, 3575 * SECONDS);
+        world_ask_user(&world, &first, "b");
+        world_ask_user(&world, &caller, "a");
+        assert_waits(&caller);
+        hold(&world, "b", "2"); /* he would have waited for two seconds */
+        assert_old_token(&caller, old, REASON_ISSUER_THROTTLES);
+        assert_int_equal(world_counters(&world).flights, 0);
+        world_end(&world);
+}
+
+static void who_queues_for_a_token_that_was_evicted_waits_for_the_end(void **state)
+{
+        struct caller before[2] = {}, caller = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 1;
+        world.settings.max_entries = 1;
+        world_start(&world);
+        (void)world_prime(&world, "a", 3600);
+        world_advance(&world, 3575 * SECONDS);
+        world_ask_user(&world, &before[0], "b");
+        world_ask_user(&world, &before[1], "c");
+        world_ask_user(&world, &caller, "a");
+        world_finish(&world, world_fetch_of(&world, "b"), ENDING_TOKEN); /* in the place of a's */
+        hold(&world, "c", "3");
+        assert_waits(&caller);
+        world_advance(&world, 3 * SECONDS);
+        world_finish(&world, world_fetch_of(&world, "a"), ENDING_TOKEN);
+        assert_token(&caller, 3);
+        world_end(&world);
+}
+
+/* Two tokens are due, and of their renewals there is a place for one, which is told to wait. */
+static void hold_renewals(struct world *world)
+{
+        struct caller caller = {};
+
+        world_init(world);
+        world->settings.max_in_flight = 1;
+        world_start(world);
+        (void)world_prime(world, "a", 3600);
+        (void)world_prime(world, "b", 3600);
+        world_advance(world, 3390 * SECONDS);
+        world_ask_user(world, &caller, "a");
+        assert_hit(&caller, 1);
+        world_ask_user(world, &caller, "b");
+        assert_hit(&caller, 2);
+        hold(world, "a", "300");
+        assert_int_equal(world_counters(world).flights, 1);
+}
+
+static void a_renewal_that_queues_keeps_nobody_waiting(void **state)
+{
+        struct caller caller = {}, probe = {};
+        struct world world;
+
+        (void)state;
+        hold_renewals(&world);
+        world_advance(&world, 190 * SECONDS); /* both are spent */
+        world_ask_user(&world, &caller, "a");
+        assert_old_token(&caller, 1, REASON_ISSUER_THROTTLES);
+        world_ask_user(&world, &caller, "b");
+        assert_old_token(&caller, 2, REASON_ISSUER_THROTTLES);
+        assert_int_equal(world_explain(&world, "b").blocked, REASON_ISSUER_THROTTLES);
+        world_advance(&world, 22 * SECONDS); /* both have ended */
+        world_ask_user(&world, &caller, "a");
+        assert_reason_for(&caller, REASON_ISSUER_THROTTLES, 88);
+        world_ask_user(&world, &caller, "b");
+        assert_reason_for(&caller, REASON_ISSUER_THROTTLES, 88);
+        world_advance(&world, 68 * SECONDS); /* the end is as far off as one waits */
+        world_ask_user(&world, &caller, "b");
+        assert_reason_for(&caller, REASON_ISSUER_THROTTLES, 20);
+        world_advance(&world, 1);
+        world_ask_user(&world, &probe, "b");
+        assert_waits(&probe);
+        world_advance(&world, 20 * SECONDS - 1);
+        world_finish(&world, world_fetch_of(&world, "b"), ENDING_TOKEN);
+        assert_token(&probe, 3);
+        world_end(&world);
+}
+
+static void who_waits_for_another_secret_is_told_at_once(void **state)
+{
+        (void)state;
+        for (int held_while_reading = 0; held_while_reading <= 1; held_while_reading++) {
+                struct caller caller = {}, first = {}, joins = {};
+                struct world world;
+
+                world_init(&world);
+                world.slow_files = true;
+                world_start(&world);
+                world_ask_user(&world, &caller, "a");
+                world_ask_user(&world, &first, "b");
+                if (!held_while_reading)
+                        hold(&world, "b", "300");
+                assert_waits(&caller); /* what was sent may still bring something */
+                world_finish(&world, world_fetch_of(&world, "a"), ENDING_CREDENTIALS_REFUSED);
+                if (held_while_reading) {
+                        assert_waits(&caller);
+                        hold(&world, "b", "300");
+                }
+                assert_reason_for(&caller, REASON_ISSUER_THROTTLES, 300);
+                world_ask_user(&world, &joins, "a");
+                assert_reason_for(&joins, REASON_ISSUER_THROTTLES, 300);
+                world.secrets[CLIENT_PORTAL][0] = "new";
+                assert_true(world_read_secrets(&world, CLIENT_PORTAL));
+                assert_int_equal(world_counters(&world).flights, 0);
+                world_end(&world);
+        }
+}
+
+static void who_would_have_tried_another_secret_is_told_at_once(void **state)
+{
+        struct caller caller = {}, first = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.secrets[CLIENT_PORTAL][1] = "next";
+        world_start(&world);
+        world_ask_user(&world, &caller, "a");
+        world_ask_user(&world, &first, "b");
+        world.secrets[CLIENT_PORTAL][0] = NULL;
+        (void)world_read_secrets(&world, CLIENT_PORTAL);
+        hold(&world, "b", "300");
+        world_finish(&world, world_fetch_of(&world, "a"), ENDING_CREDENTIALS_REFUSED);
+        assert_reason_for(&caller, REASON_ISSUER_THROTTLES, 300);
+        assert_int_equal(world_counters(&world).flights, 0);
+        world_end(&world);
+}
+
+static void what_was_about_to_be_sent_is_not(void **state)
+{
+        static const char *const names[] = {"a", "b", "c", "d", "e"};
+        struct caller callers[5] = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_in_flight = 3;
+        world_start(&world);
+        for (int i = 0; i < 5; i++)
+                world_ask_user(&world, &callers[i], names[i]);
+        world.busy = true; /* three answers come at once */
+        world_finish(&world, world_fetch_of(&world, "a"), ENDING_TOKEN);
+        world_finish(&world, world_fetch_of(&world, "b"), ENDING_TOKEN);
+        hold(&world, "c", "5");
+        world.busy = false;
+        world_turn(&world);
+        assert_int_equal(world.n_fetches, 0);
+        assert_waits(&callers[3]);
+        world_advance(&world, 5 * SECONDS);
+        world_finish(&world, world_fetch_of(&world, "d"), ENDING_TOKEN);
+        world_finish(&world, world_fetch_of(&world, "e"), ENDING_TOKEN);
+        assert_token(&callers[3], 3);
+        assert_token(&callers[4], 4);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -334,6 +562,14 @@ int main(void)
                 cmocka_unit_test(who_queues_when_it_comes_waits_for_its_end),
                 cmocka_unit_test(who_queues_and_cannot_wait_for_its_end_is_told_at_once),
                 cmocka_unit_test(a_probe_at_its_end_that_fails_opens_the_breaker),
+                cmocka_unit_test(who_is_to_be_tried_again_is_told_at_once),
+                cmocka_unit_test(each_of_those_who_wait_together_waits_as_long_as_he_can),
+                cmocka_unit_test(who_queues_for_a_spent_token_gets_it_at_once),
+                cmocka_unit_test(who_queues_for_a_token_that_was_evicted_waits_for_the_end),
+                cmocka_unit_test(a_renewal_that_queues_keeps_nobody_waiting),
+                cmocka_unit_test(who_waits_for_another_secret_is_told_at_once),
+                cmocka_unit_test(who_would_have_tried_another_secret_is_told_at_once),
+                cmocka_unit_test(what_was_about_to_be_sent_is_not),
         };
 
         return cmocka_run_group_tests_name("hold", tests, NULL, NULL);

@@ -23,7 +23,22 @@ struct tally {
         size_t n_waiters;
 };
 
-static size_t watch_list(const struct list *list, enum flight_state state, struct tally *tally)
+/* Nobody waits, for what is not under way, behind an issuer that is left alone until he has
+ * stopped waiting. What replaced a purged entry later is no matter here. */
+static void watch_hope(const struct world *world, const struct flight *flight,
+                       const struct waiter *waiter)
+{
+        struct breaker breaker = flight->issuer->breaker; /* a copy, since looking may move it on */
+        const bool old = waiter->has_fallback && !flight->detached &&
+                         broker_peek(world->broker, flight->key, world->now_ms);
+
+        if (breaker_state(&breaker, world->now_ms) == BREAKER_OPEN)
+                assert_true((old ? timerheap_at_ms(&world->broker->deadlines, &waiter->deadline)
+                                 : waiter->gives_up_at_ms) > breaker.open.until_ms);
+}
+
+static size_t watch_list(const struct world *world, const struct list *list,
+                         enum flight_state state, struct tally *tally)
 {
         size_t n = 0;
 
@@ -38,6 +53,8 @@ static size_t watch_list(const struct list *list, enum flight_state state, struc
 
                         assert_ptr_equal(waiter->flight, flight);
                         assert_true(timer_is_set(&waiter->deadline));
+                        if (state != FLIGHT_RUNNING)
+                                watch_hope(world, flight, waiter);
                         n_waiters++;
                 }
                 assert_int_equal(flight->n_waiters, n_waiters);
@@ -259,8 +276,8 @@ static void watch_broker(const struct world *world)
         list_for_each (link, &broker->issuers.all) {
                 const struct issuer *issuer = list_entry(link, struct issuer, link);
 
-                (void)watch_list(&issuer->queue, FLIGHT_QUEUED, &tally);
-                (void)watch_list(&issuer->refreshes, FLIGHT_QUEUED, &tally);
+                (void)watch_list(world, &issuer->queue, FLIGHT_QUEUED, &tally);
+                (void)watch_list(world, &issuer->refreshes, FLIGHT_QUEUED, &tally);
                 watch_issuer(world, issuer);
                 watch_rounds(issuer);
                 n_in_flight += issuer->n_in_flight;
@@ -268,12 +285,13 @@ static void watch_broker(const struct world *world)
         for (size_t i = 0; i < broker->settings->n_clients; i++) {
                 const struct credentials *credentials = &broker->applications[i]->credentials;
 
-                if (watch_list(&credentials->parked, FLIGHT_PARKED, &tally) > 0)
+                if (watch_list(world, &credentials->parked, FLIGHT_PARKED, &tally) > 0)
                         assert_true(credentials->reading);
         }
         watch_applications(broker);
-        assert_int_equal(watch_list(&broker->paused, FLIGHT_PAUSED, &tally), broker->pauses.n);
-        n_running = watch_list(&broker->running, FLIGHT_RUNNING, &tally);
+        assert_int_equal(watch_list(world, &broker->paused, FLIGHT_PAUSED, &tally),
+                         broker->pauses.n);
+        n_running = watch_list(world, &broker->running, FLIGHT_RUNNING, &tally);
         assert_int_equal(n_running, n_in_flight);
         assert_int_equal(n_running, broker->issuers.n_in_flight);
         assert_int_equal(n_running, world->n_fetches);
