@@ -346,8 +346,9 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
         flight->state = FLIGHT_RUNNING;
         flight->sent_at_ms = now_ms;
         flight->n_purges = broker->n_purges_asked;
+        if (flight->secret_id != credential->id)
+                flight->n_secrets++;
         flight->secret_id = credential->id;
-        flight->n_secrets++;
         list_push_back(&broker->running, &flight->link);
         broker->counters.fetches++;
         *ret = (struct command){

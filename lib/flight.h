@@ -67,10 +67,10 @@ struct flight {
         uint64_t queued_at_ms;
         uint64_t latest_ms; /* when the last of its callers gives up */
         unsigned int retries;
-        enum reason failure;               /* of the last try */
-        uint64_t secret_id;                /* which secret it was sent with (see credentials.h) */
-        unsigned int n_secrets;            /* how many secrets it was tried with */
-        struct timer pause;                /* broker::pauses */
+        enum reason failure;    /* of the last try */
+        uint64_t secret_id;     /* which secret it was sent with last (see credentials.h) */
+        unsigned int n_secrets; /* how many it was tried with; another each time */
+        struct timer pause;     /* broker::pauses */
         struct application *application;   /* borrowed, and kept by it, like: */
         struct issuer *issuer;             /* where the token is fetched */
         struct subjecttoken subject_token; /* of an exchange; in the bytes of: */

@@ -157,6 +157,33 @@ static void each_secret_is_tried_once_and_then_the_client_is_held(void **state)
         world_end(&world);
 }
 
+static void retries_leave_each_secret_its_try(void **state)
+{
+        struct caller caller = {};
+        struct world world;
+
+        (void)state;
+        world_init(&world);
+        world.secrets[CLIENT_PORTAL][0] = "old";
+        world.secrets[CLIENT_PORTAL][1] = "good";
+        world_start(&world);
+        world_ask_user(&world, &caller, "a");
+        for (int i = 0; i < 2; i++) {
+                world_finish(&world, NULL, ENDING_ERROR);
+                world_advance(&world, 600); /* the longest pause */
+        }
+        world.secrets[CLIENT_PORTAL][0] = "changed";
+        world_finish(&world, NULL, ENDING_CREDENTIALS_REFUSED);
+        assert_true(text_equal(world_oldest(&world)->client_secret, TEXT("changed")));
+        world_finish(&world, NULL, ENDING_CREDENTIALS_REFUSED);
+        assert_int_equal(world.n_fetches, 1);
+        assert_true(text_equal(world_oldest(&world)->client_secret, TEXT("good")));
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&caller, 1);
+        assert_int_equal(world.n_notes[NOTE_CLIENT_HELD], 0);
+        world_end(&world);
+}
+
 static void held_thirty_seconds_doubling_to_five_minutes_with_one_probe_at_its_end(void **state)
 {
         static const unsigned int steps_s[] = {30, 60, 120, 240, 300, 300};
@@ -391,6 +418,7 @@ int main(void)
                 cmocka_unit_test(the_next_secret_is_tried_and_stays_first),
                 cmocka_unit_test(a_file_changed_without_a_refusal_is_used_from_then_on),
                 cmocka_unit_test(each_secret_is_tried_once_and_then_the_client_is_held),
+                cmocka_unit_test(retries_leave_each_secret_its_try),
                 cmocka_unit_test(
                         held_thirty_seconds_doubling_to_five_minutes_with_one_probe_at_its_end),
                 cmocka_unit_test(a_probe_that_says_nothing_of_the_secret_leaves_that_to_the_next),

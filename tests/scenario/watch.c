@@ -63,6 +63,9 @@ static size_t watch_list(const struct world *world, const struct list *list,
                         assert_true(n_waiters > 0 || flight->refresh);
                 if (n_waiters > 0)
                         assert_false(flight->refresh);
+                /* To be sent again is not to be tried with another secret. */
+                if (world->n_secret_ends == 0 && flight->application->credentials.last_id == 1)
+                        assert_true(flight->n_secrets <= 1);
                 tally->n_waiters += n_waiters;
                 tally->n_flights++;
                 n++;
