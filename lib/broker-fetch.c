@@ -112,7 +112,12 @@ void broker_release_waiter(struct broker *broker, struct waiter *waiter)
 struct cache_entry *broker_fallback(struct broker *broker, const struct waiter *waiter,
                                     uint64_t now_ms)
 {
-        return waiter->has_fallback ? broker_lookup(broker, waiter->flight->key, now_ms) : NULL;
+        struct cache_entry *entry = NULL;
+
+        if (waiter->has_fallback)
+                entry = broker_lookup(broker, waiter->flight->key, now_ms);
+        /* What it reported may have come back, by another flight than a purged one. */
+        return entry && broker_is_rejected(entry->token, waiter->request) ? NULL : entry;
 }
 
 static void fail_waiter(struct broker *broker, struct waiter *waiter, struct cache_entry *old,

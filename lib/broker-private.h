@@ -204,7 +204,8 @@ void broker_refresh(struct broker *broker, const struct errand *errand, uint64_t
 /* Ends the waiting of a waiter whose reply is complete. */
 void broker_release_waiter(struct broker *broker, struct waiter *waiter);
 
-/* The entry with the old token, if the waiter may have it and it lives; else NULL. */
+/* The entry with the old token, if the waiter may have it, has not reported it, and it lives; else
+ * NULL. */
 struct cache_entry *broker_fallback(struct broker *broker, const struct waiter *waiter,
                                     uint64_t now_ms);
 

@@ -238,6 +238,55 @@ static void a_reporter_is_told_of_a_repeated_token_though_the_entry_has_gone_mea
         world_end(&world);
 }
 
+/* Anna's first token was reported, its successor is spent, and `waiter`, who reports the first as
+ * well, waits for a fetch that is purged; another fetch brings the first once more. */
+static void bring_back_the_first(struct world *world, struct caller *waiter)
+{
+        struct caller holder = {}, reporter = {}, other = {};
+        struct fetch *fetch;
+        struct purge purge;
+
+        world_init(world);
+        world_start(world);
+        (void)world_prime(world, "anna", 7200);
+        world_ask_user(world, &holder, "anna");
+        report(world, &reporter, &holder);
+        world_oldest(world)->lifetime_s = 600;
+        world_finish(world, NULL, ENDING_TOKEN);
+        assert_token(&reporter, 2);
+        world_advance(world, 580 * SECONDS);
+        report(world, waiter, &holder);
+        assert_waits(waiter);
+        (void)world_purge(world, &(struct filter){}, &purge);
+        world_ask_user(world, &other, "anna");
+        fetch = list_entry(world->fetches.prev, struct fetch, link);
+        fetch->repeated_serial = 1;
+        fetch->repeated_expires_at_ms = holder.expires_at_ms;
+        fetch->lifetime_s = (holder.expires_at_ms - world->now_ms) / SECONDS;
+        world_finish(world, fetch, ENDING_TOKEN);
+        assert_token(&other, 1);
+        assert_waits(waiter);
+}
+
+static void a_reported_token_that_came_back_is_no_stopgap_for_who_reported_it(void **state)
+{
+        struct caller waiter = {};
+        struct world world;
+
+        (void)state;
+        bring_back_the_first(&world, &waiter);
+        world_finish(&world, NULL, ENDING_SUBJECT_REFUSED);
+        assert_reason(&waiter, REASON_SUBJECT_REFUSED);
+        world_end(&world);
+
+        bring_back_the_first(&world, &waiter);
+        world_advance(&world, 20 * SECONDS - 1);
+        assert_waits(&waiter);
+        world_advance(&world, 1);
+        assert_reason(&waiter, REASON_REQUEST_TIMEOUT);
+        world_end(&world);
+}
+
 static void whoever_reports_gets_no_stopgap_when_its_time_is_up(void **state)
 {
         struct caller holder = {}, reporter = {};
@@ -303,6 +352,7 @@ int main(void)
                 cmocka_unit_test(an_issuer_that_repeats_the_token_is_told_of_and_not_asked_again),
                 cmocka_unit_test(
                         a_reporter_is_told_of_a_repeated_token_though_the_entry_has_gone_meanwhile),
+                cmocka_unit_test(a_reported_token_that_came_back_is_no_stopgap_for_who_reported_it),
                 cmocka_unit_test(whoever_reports_gets_no_stopgap_when_its_time_is_up),
                 cmocka_unit_test(a_report_joins_the_refresh_that_runs),
                 cmocka_unit_test(with_an_open_breaker_reporters_are_told_and_the_rest_served),
