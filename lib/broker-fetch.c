@@ -349,6 +349,7 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
                 return error_trace(r);
         }
         flight->state = FLIGHT_RUNNING;
+        flight->n_sent++;
         flight->sent_at_ms = now_ms;
         flight->n_purges = broker->n_purges_asked;
         if (flight->secret_id != credential->id)

@@ -138,6 +138,20 @@ uint64_t broker_remember_failure(struct broker *broker, struct grant_key key, en
         return record->miss.step_ms;
 }
 
+/* A fetch for a token that was reported was sent: the next such is put off, counted from there,
+ * even where this one is tried again. */
+static void remember_report(struct broker *broker, const struct flight *flight, uint64_t now_ms)
+{
+        struct memory_record *record;
+
+        if (!flight->for_rejected || flight->n_sent > 1 || flight->detached)
+                return;
+        record = memory_touch(&broker->memory, flight->key, now_ms);
+        if (record)
+                backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
+                               MEMORY_REJECTION_MAX_MS, flight->sent_at_ms);
+}
+
 static uint64_t remember_refusal(struct broker *broker, struct grant_key key, enum reason reason,
                                  uint64_t now_ms)
 {
@@ -422,6 +436,7 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
                 answer = (struct answer){.class = ANSWER_FAILURE, .reason = REASON_OUT_OF_MEMORY};
         if (answer.class == ANSWER_TOKEN)
                 judge_life(&answer, flight, now_ms, wall_ms);
+        remember_report(broker, flight, now_ms);
 
         switch (answer.class) {
         case ANSWER_TOKEN:

@@ -283,23 +283,16 @@ static int begin(struct broker *broker, const struct question *question, struct 
 {
         struct quota *quota = quota_of(broker, question->rule);
         const struct errand errand = errand_of(question);
-        struct memory_record *record;
         int r;
 
         if (broker_fetches_spent(broker, question->rule, question->now_ms, ret_left_ms)) {
                 broker->counters.fetches_spent++;
                 return REASON_FETCHES_SPENT;
         }
-        if (question->entry && question->entry->rejected) {
-                record = memory_touch(&broker->memory, question->key, question->now_ms);
-                if (!record)
-                        return error_trace(-ENOMEM);
-                backoff_extend(&record->rejection, MEMORY_REJECTION_FIRST_MS,
-                               MEMORY_REJECTION_MAX_MS, question->now_ms);
-        }
         r = broker_begin_flight(ret, broker, &errand, question->peer, question->now_ms);
         if (r)
                 return error_trace(r);
+        (*ret)->for_rejected = question->entry && question->entry->rejected;
         if (quota) /* there is one left, as was seen above */
                 (void)quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms);
         return 0;

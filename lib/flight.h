@@ -54,11 +54,13 @@ struct flight {
         struct list waiters;
         size_t n_waiters;
         enum flight_state state;
-        uint64_t sent_at_ms; /* when the fetch was sent, */
+        unsigned int n_sent; /* how often a fetch was sent */
+        uint64_t sent_at_ms; /* when the last was, */
         uint32_t n_purges;   /* and after how many purges */
         bool tries_client;   /* the one that was let through at the end of its client's hold */
         bool refresh;        /* goes on without waiters */
         bool had_waiter;     /* a caller wanted it, at least at some time */
+        bool for_rejected;   /* begun since a token was reported */
         bool detached;       /* purged while it ran: nobody joins, nothing of it is kept */
         bool has_owner;      /* a caller began it, who holds a share of the flights: */
         uid_t owner;

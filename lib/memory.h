@@ -39,7 +39,7 @@ struct memory_record {
         struct backoff refusal;   /* callers get the refusal until then */
         struct backoff miss;      /* callers get the failure until then */
         struct backoff refresh;   /* no refresh begins until then */
-        struct backoff rejection; /* no fetch for a rejected token until then */
+        struct backoff rejection; /* no fetch for a rejected token until then; from the sending */
         uint64_t hash;
         uint16_t key_size;
         uint8_t key_bytes[];

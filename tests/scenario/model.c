@@ -85,6 +85,7 @@ static void extend(struct model_step *step, uint64_t first_ms, uint64_t max_ms, 
 static void end_flight(struct model_key *key)
 {
         key->in_flight = key->running = key->refresh = key->had_waiter = false;
+        key->for_rejected = false;
 }
 
 static void begin_flight(struct model *model, int key, bool refresh)
@@ -173,10 +174,7 @@ static void wait(struct model *model, struct model_caller *caller, bool stopgap,
         if (stopgap)
                 caller->deadline_ms = last_ms < now_ms + 2000 ? last_ms : now_ms + 2000;
         if (!key->in_flight) {
-                if (cached(model, caller->key, now_ms) && model->cached_rejected) {
-                        touch(key, now_ms);
-                        extend(&key->rejection, 5000, 60000, now_ms);
-                }
+                key->for_rejected = cached(model, caller->key, now_ms) && model->cached_rejected;
                 begin_flight(model, caller->key, false);
         } else if (key->refresh) {
                 key->refresh = false;
@@ -255,6 +253,10 @@ void model_finish(struct model *model, enum ending ending, uint64_t now_ms)
         const int key = model_running(model);
         struct model_key *k = &model->keys[key];
 
+        if (k->for_rejected) {
+                touch(k, now_ms);
+                extend(&k->rejection, 5000, 60000, k->sent_at_ms);
+        }
         if (ending_is_token(ending)) {
                 take_token(model, key, now_ms);
         } else {

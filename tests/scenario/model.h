@@ -38,7 +38,7 @@ struct model_step {
 
 struct model_key {
         /* its flight */
-        bool in_flight, running, refresh, had_waiter;
+        bool in_flight, running, refresh, had_waiter, for_rejected;
         uint64_t asked; /* which flight is older */
         uint64_t sent_at_ms;
         /* its memory */

@@ -161,6 +161,44 @@ static void a_report_inside_the_step_is_503_with_retry_after(void **state)
         world_end(&world);
 }
 
+static void a_report_whose_fetch_was_never_sent_begins_no_step(void **state)
+{
+        struct caller holder = {}, reporter = {}, other = {};
+        struct world world;
+        uint64_t fetches;
+
+        (void)state;
+        (void)start(&world, &holder);
+        world.settings.max_in_flight = 1;
+        world_reconfigure(&world);
+        world_ask_user(&world, &other, "hangs");
+        fetches = world_counters(&world).fetches;
+        for (int i = 0; i < 3; i++) {
+                report(&world, &reporter, &holder);
+                assert_waits(&reporter);
+                world_advance(&world, 20 * SECONDS);
+                assert_reason(&reporter, REASON_REQUEST_TIMEOUT);
+        }
+        report(&world, &reporter, &holder);
+        reporter.hung_up = true;
+        world_advance(&world, 1);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_int_equal(world.n_unsent, 1);
+        assert_int_equal(world_counters(&world).fetches, fetches);
+        world_advance(&world, 20 * SECONDS);
+        report(&world, &reporter, &holder);
+        assert_waits(&reporter);
+        world_advance(&world, 3 * SECONDS);
+        world_finish(&world, NULL, ENDING_ERROR);
+        world_advance(&world, 600); /* the longest pause */
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_token(&reporter, 3);
+        holder = reporter;
+        report(&world, &reporter, &holder); /* the first sending was the first step */
+        assert_reason_for(&reporter, REASON_REJECTED_AGAIN, 2);
+        world_end(&world);
+}
+
 static void after_two_quiet_minutes_the_step_begins_anew(void **state)
 {
         struct caller holder = {}, caller = {};
@@ -348,6 +386,7 @@ int main(void)
                 cmocka_unit_test(
                         where_the_fetch_fails_reporters_get_the_error_and_the_rest_the_old_token),
                 cmocka_unit_test(a_report_inside_the_step_is_503_with_retry_after),
+                cmocka_unit_test(a_report_whose_fetch_was_never_sent_begins_no_step),
                 cmocka_unit_test(after_two_quiet_minutes_the_step_begins_anew),
                 cmocka_unit_test(an_issuer_that_repeats_the_token_is_told_of_and_not_asked_again),
                 cmocka_unit_test(
