@@ -145,6 +145,8 @@ void broker_free_flight(struct broker *broker, struct flight *flight)
 {
         struct application *application = flight->application;
 
+        if (flight->n_sent == 0 && flight->payer)
+                quota_release(broker_quota_of(broker, flight->payer));
         flight_free(&broker->flights, flight);
         broker_release_application(broker, application);
 }
@@ -319,6 +321,8 @@ void broker_fetch_dropped(struct broker *broker, struct flight *flight, uint64_t
         list_unlink(&flight->link);
         broker->counters.dropped++;
         broker->counters.fetches--;
+        if (--flight->n_sent == 0 && flight->payer)
+                quota_untake(broker_quota_of(broker, flight->payer), flight->payer->fetches);
         broker_free_probe(broker, flight);
         broker_fail_waiters(broker, flight, REASON_CALLER_GONE, 0, now_ms);
         broker_end_flight(broker, flight, true, now_ms);
@@ -349,7 +353,8 @@ static int begin_fetch(struct broker *broker, struct flight *flight, uint64_t no
                 return error_trace(r);
         }
         flight->state = FLIGHT_RUNNING;
-        flight->n_sent++;
+        if (flight->n_sent++ == 0 && flight->payer)
+                quota_take(broker_quota_of(broker, flight->payer), flight->payer->fetches, now_ms);
         flight->sent_at_ms = now_ms;
         flight->n_purges = broker->n_purges_asked;
         if (flight->secret_id != credential->id)

@@ -171,6 +171,9 @@ void broker_reply_old_token(struct broker *broker, struct reply *reply, struct c
 /* Puts a reason into a reply, with `left_ms` (0: as the reason has it) as Retry-After. */
 void broker_reply_reason(struct reply *reply, enum reason reason, uint64_t left_ms);
 
+/* The quota of a rule; NULL: it has none, as those that are not in the policy. */
+struct quota *broker_quota_of(const struct broker *broker, const struct rule *rule);
+
 /* Whether a rule has used up its fetches: REASON_FETCHES_SPENT, or REASON_NONE. */
 enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,
                                  uint64_t now_ms, uint64_t *ret_left_ms);

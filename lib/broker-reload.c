@@ -35,20 +35,35 @@ static bool same_quota(const struct rule *a, const struct rule *b)
                a->fetches.period_ms == b->fetches.period_ms;
 }
 
-/* What each rule has used, where it was there before. NULL: memory is out. */
-static struct quota *carry_quotas(const struct broker *broker, const struct policy *policy)
+/* The rule with the same quota; NULL: there is none. */
+static const struct rule *find_same(const struct policy *policy, const struct rule *rule)
 {
-        struct quota *quotas = calloc(policy->n_rules + 1, sizeof(*quotas));
-
-        if (!quotas)
-                return NULL;
         for (size_t i = 0; i < policy->n_rules; i++)
-                for (size_t j = 0; j < broker->policy->n_rules; j++)
-                        if (same_quota(&policy->rules[i], &broker->policy->rules[j])) {
-                                quotas[i] = broker->quotas[j];
-                                break;
-                        }
-        return quotas;
+                if (same_quota(&policy->rules[i], rule))
+                        return &policy->rules[i];
+        return NULL;
+}
+
+/* What each rule has used, where it was there before, and what is set aside for flights. */
+static void carry_quotas(const struct broker *broker, const struct policy *policy,
+                         struct quota *quotas)
+{
+        const struct rule *before;
+
+        for (size_t i = 0; i < policy->n_rules; i++) {
+                before = find_same(broker->policy, &policy->rules[i]);
+                if (before)
+                        quotas[i].full_at_us =
+                                broker->quotas[before - broker->policy->rules].full_at_us;
+        }
+        list_for_each (link, &broker->flights.all) {
+                struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (flight->payer)
+                        flight->payer = find_same(policy, flight->payer);
+                if (flight->payer && flight->n_sent == 0)
+                        quotas[flight->payer - policy->rules].n_reserved++;
+        }
 }
 
 /* What the caller waits for, or waited for; NULL: it is not configured any more, and what the
@@ -130,6 +145,7 @@ static void judge_reply(struct broker *broker, struct waiter *waiter)
 static void use_policy(struct broker *broker, const struct policy *policy, struct quota *quotas,
                        uint64_t now_ms)
 {
+        carry_quotas(broker, policy, quotas);
         free(broker->quotas);
         broker->quotas = quotas;
         broker->policy = policy;
@@ -256,7 +272,7 @@ int broker_reconfigure(struct broker *broker, const struct settings *settings,
 {
         struct application **applications = calloc(settings->n_clients + 1,
                                                    sizeof(struct application *));
-        struct quota *quotas = carry_quotas(broker, policy);
+        struct quota *quotas = calloc(policy->n_rules + 1, sizeof(*quotas));
         int r = applications && quotas ? 0 : -ENOMEM;
 
         if (r == 0)

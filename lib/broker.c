@@ -259,8 +259,7 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
         flight->refresh = false;
 }
 
-/* The quota of a rule; NULL: it has none, as those that are not in the policy. */
-static struct quota *quota_of(const struct broker *broker, const struct rule *rule)
+struct quota *broker_quota_of(const struct broker *broker, const struct rule *rule)
 {
         return rule->fetches.count == 0 ? NULL : &broker->quotas[rule - broker->policy->rules];
 }
@@ -268,20 +267,20 @@ static struct quota *quota_of(const struct broker *broker, const struct rule *ru
 enum reason broker_fetches_spent(const struct broker *broker, const struct rule *rule,
                                  uint64_t now_ms, uint64_t *ret_left_ms)
 {
-        struct quota *quota = quota_of(broker, rule), copy;
+        struct quota *quota = broker_quota_of(broker, rule), copy;
 
         if (!quota)
                 return REASON_NONE;
         copy = *quota;
-        return quota_take(&copy, rule->fetches, now_ms, ret_left_ms) ? REASON_FETCHES_SPENT
-                                                                     : REASON_NONE;
+        return quota_reserve(&copy, rule->fetches, now_ms, ret_left_ms) ? REASON_FETCHES_SPENT
+                                                                        : REASON_NONE;
 }
 
 /* Begins a flight for a caller who was admitted. 0, -ENOMEM or REASON_FETCHES_SPENT. */
 static int begin(struct broker *broker, const struct question *question, struct flight **ret,
                  uint64_t *ret_left_ms)
 {
-        struct quota *quota = quota_of(broker, question->rule);
+        struct quota *quota = broker_quota_of(broker, question->rule);
         const struct errand errand = errand_of(question);
         int r;
 
@@ -293,8 +292,11 @@ static int begin(struct broker *broker, const struct question *question, struct 
         if (r)
                 return error_trace(r);
         (*ret)->for_rejected = question->entry && question->entry->rejected;
-        if (quota) /* there is one left, as was seen above */
-                (void)quota_take(quota, question->rule->fetches, question->now_ms, ret_left_ms);
+        if (quota) {
+                /* There is one left, as was seen above. */
+                (void)quota_reserve(quota, question->rule->fetches, question->now_ms, ret_left_ms);
+                (*ret)->payer = question->rule;
+        }
         return 0;
 }
 

@@ -64,6 +64,8 @@ struct flight {
         bool detached;       /* purged while it ran: nobody joins, nothing of it is kept */
         bool has_owner;      /* a caller began it, who holds a share of the flights: */
         uid_t owner;
+        const struct rule *payer; /* whose quota it is counted in, and set aside in until it is
+                                   * sent; borrowed; NULL: none's */
         uid_t turn_uid; /* whose turn it takes in its issuer's queue, and in which round */
         uint64_t round;
         uint64_t queued_at_ms;

@@ -2,26 +2,58 @@
 
 /*
  * Each take puts the moment when everything will have come back one share of the period further
- * off; none is left when that moment is a whole period away. Microseconds, since a million a second
- * is a rate, too.
+ * off; none is left when that moment is a whole period away, or would be if what is set aside were
+ * used now. Later it needs no more room than now. Microseconds, since a million a second is a rate,
+ * too.
  */
 
 #include "quota.h"
 
-int quota_take(struct quota *quota, struct rate rate, uint64_t now_ms, uint64_t *ret_left_ms)
-{
-        const uint64_t period_us = rate.period_ms * 1000, now_us = now_ms * 1000;
-        uint64_t one_us, full_at_us;
+#include <assert.h>
 
-        if (rate.count == 0)
-                return 0;
-        one_us = (period_us + rate.count - 1) /
-                 rate.count; /* rounded up: never more than allowed */
-        full_at_us = (quota->full_at_us > now_us ? quota->full_at_us : now_us) + one_us;
-        if (full_at_us > now_us + one_us * rate.count) {
-                *ret_left_ms = (full_at_us - now_us - one_us * rate.count + 999) / 1000;
-                return QUOTA_E_SPENT;
+/* Rounded up: never more than allowed. */
+static uint64_t share_us(struct rate rate)
+{
+        return (rate.period_ms * 1000 + rate.count - 1) / rate.count;
+}
+
+static uint64_t full_at_us(const struct quota *quota, uint64_t now_ms)
+{
+        return quota->full_at_us > now_ms * 1000 ? quota->full_at_us : now_ms * 1000;
+}
+
+int quota_reserve(struct quota *quota, struct rate rate, uint64_t now_ms, uint64_t *ret_left_ms)
+{
+        uint64_t would_be_us, limit_us;
+
+        if (rate.count > 0) {
+                would_be_us = full_at_us(quota, now_ms) + share_us(rate) * (quota->n_reserved + 1);
+                limit_us = now_ms * 1000 + share_us(rate) * rate.count;
+                if (would_be_us > limit_us) {
+                        *ret_left_ms = (would_be_us - limit_us + 999) / 1000;
+                        return QUOTA_E_SPENT;
+                }
         }
-        quota->full_at_us = full_at_us;
+        quota->n_reserved++;
         return 0;
+}
+
+void quota_take(struct quota *quota, struct rate rate, uint64_t now_ms)
+{
+        quota_release(quota);
+        if (rate.count > 0)
+                quota->full_at_us = full_at_us(quota, now_ms) + share_us(rate);
+}
+
+void quota_untake(struct quota *quota, struct rate rate)
+{
+        quota->n_reserved++;
+        if (rate.count > 0)
+                quota->full_at_us -= share_us(rate);
+}
+
+void quota_release(struct quota *quota)
+{
+        assert(quota->n_reserved > 0);
+        quota->n_reserved--;
 }

@@ -366,6 +366,116 @@ static void a_running_renewal_that_is_joined_takes_the_turn_of_who_joined(void *
         world_end(&world);
 }
 
+/* A world with one place, which another user's fetch holds, and four fetches a day for the CRM. */
+static void begin_with_four_fetches(struct world *world, struct rule rules[2], struct caller *other)
+{
+        rules[0] = rule_for("crm", UID_CRM);
+        rules[0].fetches = (struct rate){4, 24 * HOURS};
+        rules[1] = rule_for("other", UID_OTHER);
+        world_init(world);
+        world->settings.max_in_flight = 1;
+        world->settings.max_flights = 64;
+        world_begin_with(world, rules, 2);
+        world_ask_as(world, other, UID_OTHER, "hangs");
+}
+
+static void what_was_never_sent_costs_no_fetches(void **state)
+{
+        struct caller callers[5] = {}, other = {};
+        struct rule rules[2];
+        struct world world;
+
+        (void)state;
+        begin_with_four_fetches(&world, rules, &other);
+        for (int k = 0; k < 3; k++) {
+                for (int i = 0; i < 4; i++)
+                        ask_numbered(&world, &callers[i], UID_CRM, i);
+                /* No more queue than could be sent. */
+                ask_numbered(&world, &callers[4], UID_CRM, 4);
+                assert_reason(&callers[4], REASON_FETCHES_SPENT);
+                world_advance(&world, 20 * SECONDS);
+                for (int i = 0; i < 4; i++)
+                        assert_reason(&callers[i], REASON_REQUEST_TIMEOUT);
+        }
+        for (int i = 0; i < 4; i++) {
+                ask_numbered(&world, &callers[i], UID_CRM, i);
+                callers[i].hung_up = i < 2;
+        }
+        world_advance(&world, 1);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_int_equal(world.n_unsent, 2);
+        for (int i = 2; i < 4; i++)
+                world_finish(&world, NULL, ENDING_SUBJECT_REFUSED);
+        for (int i = 0; i < 2; i++) {
+                ask_numbered(&world, &callers[i], UID_CRM, i);
+                world_finish(&world, NULL, ENDING_TOKEN);
+        }
+        assert_int_equal(world_counters(&world).fetches, 1 + 4);
+        ask_numbered(&world, &callers[4], UID_CRM, 4);
+        assert_reason(&callers[4], REASON_FETCHES_SPENT);
+        world_end(&world);
+}
+
+static void a_fetch_that_is_tried_again_costs_one(void **state)
+{
+        struct caller callers[2] = {}, other = {};
+        struct rule rules[2];
+        struct world world;
+
+        (void)state;
+        begin_with_four_fetches(&world, rules, &other);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        for (int i = 0; i < 3; i++) {
+                ask_numbered(&world, &callers[0], UID_CRM, i);
+                world_finish(&world, NULL, ENDING_TOKEN);
+        }
+        ask_numbered(&world, &callers[0], UID_CRM, 3);
+        world_finish(&world, NULL, ENDING_ERROR);
+        other = (struct caller){};
+        world_ask_as(&world, &other, UID_OTHER, "hangs again");
+        world_advance(&world, 300); /* the longest pause */
+        callers[0].hung_up = true;
+        world_advance(&world, 1);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_int_equal(world.n_unsent, 1);
+        ask_numbered(&world, &callers[1], UID_CRM, 4);
+        assert_reason(&callers[1], REASON_FETCHES_SPENT);
+        world_end(&world);
+}
+
+static void what_is_set_aside_outlives_a_reload_of_the_same_rule(void **state)
+{
+        (void)state;
+        for (int other_rate = 0; other_rate <= 1; other_rate++) {
+                struct caller callers[5] = {}, other = {};
+                struct rule rules[2], next[2];
+                struct policy policy;
+                struct world world;
+
+                begin_with_four_fetches(&world, rules, &other);
+                for (int i = 0; i < 4; i++)
+                        ask_numbered(&world, &callers[i], UID_CRM, i);
+                next[0] = rules[1];
+                next[1] = rules[0];
+                next[1].fetches.count += other_rate;
+                policy = (struct policy){.rules = next, .n_rules = 2, .own_uid = 990};
+                world_set_policy(&world, &policy);
+                ask_numbered(&world, &callers[4], UID_CRM, 4);
+                if (other_rate) /* another rule begins anew */
+                        assert_waits(&callers[4]);
+                else
+                        assert_reason(&callers[4], REASON_FETCHES_SPENT);
+                while (world_oldest(&world))
+                        world_finish(&world, NULL, ENDING_TOKEN);
+                ask_numbered(&world, &callers[4], UID_CRM, 5);
+                if (other_rate)
+                        assert_waits(&callers[4]);
+                else
+                        assert_reason(&callers[4], REASON_FETCHES_SPENT);
+                world_end(&world);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -379,6 +489,9 @@ int main(void)
                 cmocka_unit_test(anothers_requests_start_within_one_turn_of_the_walkers),
                 cmocka_unit_test(who_joins_a_queued_flight_hastens_it),
                 cmocka_unit_test(a_running_renewal_that_is_joined_takes_the_turn_of_who_joined),
+                cmocka_unit_test(what_was_never_sent_costs_no_fetches),
+                cmocka_unit_test(a_fetch_that_is_tried_again_costs_one),
+                cmocka_unit_test(what_is_set_aside_outlives_a_reload_of_the_same_rule),
         };
 
         return cmocka_run_group_tests_name("fairness", tests, NULL, NULL);

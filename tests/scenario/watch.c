@@ -185,6 +185,33 @@ static void watch_flights(struct flights *flights, bool lowered)
         watch_shares(&flights->waiter_shares, &waiters, flights->max_waiters, lowered);
 }
 
+/* What is set aside of the rules' quotas is for flights that were not sent yet. */
+static void watch_quotas(const struct broker *broker)
+{
+        const struct policy *policy = broker->policy;
+
+        for (size_t i = 0; i < policy->n_rules; i++) {
+                size_t n = 0;
+
+                list_for_each (link, &broker->flights.all) {
+                        const struct flight *flight = list_entry(link, struct flight, all_link);
+
+                        n += flight->payer == &policy->rules[i] && flight->n_sent == 0;
+                }
+                assert_int_equal(broker->quotas[i].n_reserved, n);
+                assert_true(n <= policy->rules[i].fetches.count);
+        }
+        list_for_each (link, &broker->flights.all) {
+                const struct flight *flight = list_entry(link, struct flight, all_link);
+
+                if (flight->payer)
+                        assert_true(flight->payer >= policy->rules &&
+                                    flight->payer < policy->rules + policy->n_rules);
+                if (flight->state == FLIGHT_RUNNING || flight->state == FLIGHT_PAUSED)
+                        assert_true(flight->n_sent > 0);
+        }
+}
+
 static void watch_rounds(const struct issuer *issuer)
 {
         uint64_t round = issuer->round;
@@ -292,6 +319,7 @@ static void watch_broker(const struct world *world)
                         assert_true(credentials->reading);
         }
         watch_applications(broker);
+        watch_quotas(broker);
         assert_int_equal(watch_list(world, &broker->paused, FLIGHT_PAUSED, &tally),
                          broker->pauses.n);
         n_running = watch_list(world, &broker->running, FLIGHT_RUNNING, &tally);

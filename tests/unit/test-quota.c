@@ -17,7 +17,10 @@ static bool take(struct quota *quota, struct rate rate, uint64_t now_ms)
 {
         uint64_t left_ms;
 
-        return quota_take(quota, rate, now_ms, &left_ms) == 0;
+        if (quota_reserve(quota, rate, now_ms, &left_ms))
+                return false;
+        quota_take(quota, rate, now_ms);
+        return true;
 }
 
 /* All that can be had now. */
@@ -25,8 +28,8 @@ static uint64_t drain(struct quota *quota, struct rate rate, uint64_t now_ms, ui
 {
         uint64_t n = 0;
 
-        while (quota_take(quota, rate, now_ms, ret_left_ms) == 0)
-                n++;
+        for (; quota_reserve(quota, rate, now_ms, ret_left_ms) == 0; n++)
+                quota_take(quota, rate, now_ms);
         return n;
 }
 
@@ -135,6 +138,55 @@ static void who_always_asks_gets_the_rate(void **state)
         assert_in_range(n, 7 + 699, 7 + 700);
 }
 
+static void what_is_set_aside_is_had_by_nobody_else_until_it_is_given_up(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < N_OF(rates); i++) {
+                const uint64_t now_ms = 1000000;
+                struct quota quota = {};
+                uint64_t left_ms = 0;
+
+                assert_int_equal(quota_reserve(&quota, rates[i], now_ms, &left_ms), 0);
+                assert_int_equal(drain(&quota, rates[i], now_ms, &left_ms), rates[i].count - 1);
+                assert_false(take(&quota, rates[i], now_ms + left_ms - 1));
+                quota_release(&quota);
+                assert_int_equal(quota.n_reserved, 0);
+                assert_int_equal(drain(&quota, rates[i], now_ms, &left_ms), 1);
+        }
+}
+
+static void what_is_used_late_counts_from_then(void **state)
+{
+        const struct rate rate = {2, MINUTE};
+        struct quota quota = {};
+        uint64_t left_ms = 0;
+
+        (void)state;
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(quota_reserve(&quota, rate, 0, &left_ms), 0);
+        assert_false(take(&quota, rate, 10 * MINUTE)); /* it does not come back by itself */
+        for (int i = 0; i < 2; i++)
+                quota_take(&quota, rate, 10 * MINUTE);
+        assert_int_equal(quota_reserve(&quota, rate, 10 * MINUTE, &left_ms), QUOTA_E_SPENT);
+        assert_int_equal(left_ms, MINUTE / 2);
+}
+
+static void what_was_taken_back_was_never_used(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < N_OF(rates); i++) {
+                const uint64_t now_ms = 1000000;
+                struct quota quota = {};
+                uint64_t left_ms = 0;
+
+                (void)drain(&quota, rates[i], now_ms, &left_ms);
+                quota_untake(&quota, rates[i]);
+                assert_false(take(&quota, rates[i], now_ms));
+                quota_release(&quota);
+                assert_int_equal(drain(&quota, rates[i], now_ms, &left_ms), 1);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -145,6 +197,9 @@ int main(void)
                 cmocka_unit_test(a_period_without_any_brings_all_back_and_no_more),
                 cmocka_unit_test(over_any_time_there_are_never_more_than_the_burst_and_the_rate),
                 cmocka_unit_test(who_always_asks_gets_the_rate),
+                cmocka_unit_test(what_is_set_aside_is_had_by_nobody_else_until_it_is_given_up),
+                cmocka_unit_test(what_is_used_late_counts_from_then),
+                cmocka_unit_test(what_was_taken_back_was_never_used),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
