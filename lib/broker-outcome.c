@@ -172,7 +172,12 @@ static bool token_equal(const struct token *a, const struct token *b)
 static void keep_token(struct broker *broker, const struct flight *flight, struct token *token,
                        uint64_t now_ms)
 {
+        const struct grant grant = grant_of_key(flight->key);
+        uint8_t buffer[GRANT_KEY_MAX_BYTES];
+
         forget_failures(broker, flight->key, now_ms);
+        forget_failures(broker, grant_key_make_any_subject(buffer, broker->hash_key, &grant),
+                        now_ms);
         /* What was evicted meanwhile was not missed, unless a caller came for it. */
         if (flight->had_waiter || cache_holds(&broker->cache, flight->key))
                 (void)cache_store(&broker->cache, flight->key, token);

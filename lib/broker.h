@@ -58,7 +58,7 @@ struct broker_counters {
         uint64_t uid_flights_full; /* callers turned away at the share of their uid */
         uint64_t uid_waiters_full;
         uint64_t restored; /* tokens that broker_restore() brought back */
-        uint64_t purged;   /* entries taken out by broker_purge() */
+        uint64_t purged;   /* entries taken out by broker_purge(), or with their client */
         uint64_t purges_full;
         uint64_t notes_lost; /* for which there was no room */
         /* now */

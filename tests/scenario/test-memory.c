@@ -74,15 +74,17 @@ static void a_success_forgets(void **state)
         struct world world;
 
         (void)state;
-        for (int refused = 0; refused <= 1; refused++) {
-                const enum ending ending = refused ? ENDING_SUBJECT_REFUSED : ENDING_REDIRECT;
+        for (int i = 0; i < 3; i++) {
+                static const enum ending endings[] = {ENDING_REDIRECT, ENDING_SUBJECT_REFUSED,
+                                                      ENDING_CLIENT_UNAUTHORIZED};
+                const enum ending ending = endings[i];
 
                 world_init(&world);
                 world_start(&world);
                 for (int round = 0; round < 3; round++) {
                         world_ask_user(&world, &caller, "anna");
                         world_finish(&world, NULL, ending);
-                        world_advance(&world, refused ? 10 * SECONDS : 1 * SECONDS);
+                        world_advance(&world, i ? 10 * SECONDS : 1 * SECONDS);
                         world_ask_user(&world, &caller, "anna");
                         assert_waits(&caller); /* never the second step */
                         world_oldest(&world)->lifetime_s = 2;
