@@ -238,7 +238,9 @@ void broker_drop_refreshes(struct broker *broker, uint64_t now_ms)
 
 void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms)
 {
-        if (flight->n_waiters == 0 && !flight->refresh && drop_unsent(broker, flight, now_ms))
+        if (flight->n_waiters > 0)
+                issuer_leave(&broker->issuers, flight->issuer, flight, now_ms);
+        else if (!flight->refresh && drop_unsent(broker, flight, now_ms))
                 broker_start_flights(broker, now_ms);
 }
 

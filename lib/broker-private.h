@@ -251,5 +251,6 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
 /* Drops the refreshes that queue. */
 void broker_drop_refreshes(struct broker *broker, uint64_t now_ms);
 
-/* Drops a flight that nobody waits for any more, where it is not under way. */
+/* Some who waited for a flight have left: drops it if nobody waits for it any more, where it is not
+ * under way. */
 void broker_drop_if_unwanted(struct broker *broker, struct flight *flight, uint64_t now_ms);

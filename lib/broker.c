@@ -226,12 +226,10 @@ static void judge_entry(struct broker *broker, struct question *question, struct
         }
 }
 
-/* Joins a flight; a refresh becomes a caller's. */
+/* Joins a flight, which may start by that. */
 static void join(struct broker *broker, struct flight *flight, const struct question *question,
                  struct waiter *waiter, const struct reply *so_far, bool collapsed)
 {
-        struct issuer *issuer = flight->issuer;
-
         *waiter = (struct waiter){
                 .reply = *so_far,
                 .request = question->request,
@@ -244,19 +242,9 @@ static void join(struct broker *broker, struct flight *flight, const struct ques
         (void)timerheap_set(&broker->deadlines, &waiter->deadline,
                             broker_deadline_ms(broker, question));
         flight_join(&broker->flights, flight, waiter);
-        if (!flight->refresh) {
-                if (flight->state == FLIGHT_QUEUED)
-                        issuer_hasten(issuer, flight, question->peer->uid);
-                return;
-        }
-        flight->turn_uid = question->peer->uid;
-        if (flight->state == FLIGHT_QUEUED) {
-                issuer_dequeue(&broker->issuers, issuer, flight, question->now_ms);
-                flight->refresh = false;
-                issuer_enqueue(&broker->issuers, issuer, flight, question->now_ms);
-                broker_start_flights(broker, question->now_ms);
-        }
-        flight->refresh = false;
+        issuer_join(&broker->issuers, flight->issuer, flight, question->peer->uid,
+                    question->now_ms);
+        broker_start_flights(broker, question->now_ms);
 }
 
 struct quota *broker_quota_of(const struct broker *broker, const struct rule *rule)
@@ -328,7 +316,6 @@ static int wait_for_fetch(struct broker *broker, const struct question *question
                 return error_trace(r);
         }
         join(broker, flight, question, waiter, so_far, false);
-        broker_start_flights(broker, question->now_ms);
         broker->counters.misses++;
         return BROKER_E_WAIT;
 }

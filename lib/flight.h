@@ -66,6 +66,7 @@ struct flight {
         uid_t owner;
         const struct rule *payer; /* whose quota it is counted in, and set aside in until it is
                                    * sent; borrowed; NULL: none's */
+        bool shared;              /* others than turn_uid wait for it, or did */
         uid_t turn_uid; /* whose turn it takes in its issuer's queue, and in which round */
         uint64_t round;
         uint64_t queued_at_ms;

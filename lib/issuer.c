@@ -5,10 +5,15 @@
  * free place, and a breaker that lets it. Starting takes from the front and puts the issuer at the
  * back, so that one slow URL with a long queue cannot keep the places of all.
  *
+ * `next` is the first caller's flight that may have a place, NULL if none may. Whatever changes the
+ * queue, the places, or who waits for a queued flight, sees to it here, and then to the lists.
+ *
  * Callers' flights stand in the order in which they will be served: in rounds, and in each round
  * every uid has one turn. A uid that walks through ten thousand subjects so makes nobody else wait
  * for more than one of them. Places that are taken are not given back, though, so the last quarter
- * of them is kept for uids that have none: whoever hangs on an issuer's silence hangs alone.
+ * of them is kept for uids that have none: whoever hangs on an issuer's silence hangs alone. A
+ * flight that several uids wait for has the earliest of their turns, and the kept places are open
+ * to it while any of them has none: who joins is never worse off than with a flight of his own.
  *
  * Refreshes have queues and lists of their own, which are looked at when no caller's flight can
  * start anywhere; they never take more than half of an issuer's places, so that slow ones do not
@@ -123,22 +128,6 @@ static void insert_in_turn(struct issuer *issuer, struct flight *flight)
         list_insert_between(at, at->next, &flight->link);
 }
 
-void issuer_hasten(struct issuer *issuer, struct flight *flight, uid_t uid)
-{
-        uint64_t round;
-
-        assert(flight->state == FLIGHT_QUEUED && !flight->refresh);
-        if (flight->turn_uid == uid)
-                return;
-        round = next_round(issuer, uid);
-        if (round >= flight->round)
-                return;
-        list_unlink(&flight->link);
-        flight->turn_uid = uid;
-        flight->round = round;
-        insert_in_turn(issuer, flight);
-}
-
 /* Whether a uid has one of the places; root may have all. */
 static bool has_place(const struct issuer *issuer, uid_t uid)
 {
@@ -151,18 +140,76 @@ static bool has_place(const struct issuer *issuer, uid_t uid)
         return false;
 }
 
-/* The next flight of a caller that may have a place, or NULL. */
-static struct flight *next_caller(const struct issuer *issuer)
+/* Whether one of those who wait for a flight has no place. *ret_uid: who, the one whose turn it has
+ * before others. */
+static bool find_placeless(const struct issuer *issuer, const struct flight *flight, uid_t *ret_uid)
 {
-        const size_t n_reserved = issuer->max_in_flight / 4;
+        bool is = false;
 
+        *ret_uid = flight->turn_uid;
+        if (!flight->shared)
+                return !has_place(issuer, flight->turn_uid);
+        list_for_each (link, &flight->waiters) {
+                const uid_t uid = list_entry(link, struct waiter, link)->peer->uid;
+
+                if (has_place(issuer, uid))
+                        continue;
+                *ret_uid = uid;
+                is = true;
+                if (uid == flight->turn_uid)
+                        break;
+        }
+        return is;
+}
+
+/* Whether only the places are left that are kept for uids that have none. */
+static bool is_in_reserve(const struct issuer *issuer)
+{
+        return issuer->n_in_flight + issuer->max_in_flight / 4 >= issuer->max_in_flight;
+}
+
+/* Whether a caller's flight may have a place. */
+static bool may_have_place(const struct issuer *issuer, const struct flight *flight)
+{
+        uid_t uid;
+
+        return issuer->n_in_flight < issuer->max_in_flight &&
+               (!is_in_reserve(issuer) || find_placeless(issuer, flight, &uid));
+}
+
+/* Whether one flight of the queue stands before another. */
+static bool precedes(const struct issuer *issuer, const struct flight *flight,
+                     const struct flight *other)
+{
+        if (flight->round != other->round)
+                return flight->round < other->round;
+        for (struct list *at = flight->link.next; at != &issuer->queue; at = at->next) {
+                if (flight_of(at) == other)
+                        return true;
+                if (flight_of(at)->round > flight->round)
+                        break;
+        }
+        return false;
+}
+
+/* A flight has come into the queue, or may have a place now that might not before. */
+static void consider(struct issuer *issuer, struct flight *flight)
+{
+        if ((!issuer->next || precedes(issuer, flight, issuer->next)) &&
+            may_have_place(issuer, flight))
+                issuer->next = flight;
+}
+
+/* None before `from` in the queue may have a place. */
+static void find_next(struct issuer *issuer, struct list *from)
+{
+        issuer->next = NULL;
         if (issuer->n_in_flight >= issuer->max_in_flight)
-                return NULL;
-        list_for_each (link, &issuer->queue)
-                if (issuer->n_in_flight + n_reserved < issuer->max_in_flight ||
-                    !has_place(issuer, flight_of(link)->turn_uid))
-                        return flight_of(link);
-        return NULL;
+                return;
+        while (from != &issuer->queue && !may_have_place(issuer, flight_of(from)))
+                from = from->next;
+        if (from != &issuer->queue)
+                issuer->next = flight_of(from);
 }
 
 static void settle_turn(struct list *ready_list, struct list *turn, bool ready)
@@ -173,7 +220,8 @@ static void settle_turn(struct list *ready_list, struct list *turn, bool ready)
                 list_unlink(turn);
 }
 
-/* Puts the issuer into the lists of those that are ready, or takes it out, as it should be. */
+/* Puts the issuer into the lists of those that are ready, or takes it out, by its `next`, its
+ * refreshes and its breaker. */
 static void settle(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms)
 {
         const size_t max_for_refreshes = (issuer->max_in_flight + 1) / 2;
@@ -181,10 +229,17 @@ static void settle(struct issuers *issuers, struct issuer *issuer, uint64_t now_
         const bool may_refresh = issuer->breaker.state == BREAKER_CLOSED ||
                                  list_empty(&issuer->queue);
 
-        settle_turn(&issuers->ready, &issuer->turn, may_start && next_caller(issuer));
+        settle_turn(&issuers->ready, &issuer->turn, may_start && issuer->next);
         settle_turn(&issuers->refresh_ready, &issuer->refresh_turn,
                     may_start && may_refresh && !list_empty(&issuer->refreshes) &&
                             issuer->n_in_flight < max_for_refreshes);
+}
+
+/* The same after there have come to be other places, or others who have them. */
+static void settle_places(struct issuers *issuers, struct issuer *issuer, uint64_t now_ms)
+{
+        find_next(issuer, issuer->queue.next);
+        settle(issuers, issuer, now_ms);
 }
 
 void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
@@ -197,6 +252,7 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
         } else {
                 flight->round = next_round(issuer, flight->turn_uid);
                 insert_in_turn(issuer, flight);
+                consider(issuer, flight);
         }
         settle(issuers, issuer, now_ms);
 }
@@ -209,24 +265,88 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
         issuer->n_queued++;
         flight->round = issuer->round;
         list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
+        if (!flight->refresh)
+                consider(issuer, flight);
         settle(issuers, issuer, now_ms);
 }
 
 void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
                     uint64_t now_ms)
 {
+        struct list *behind = flight->link.next;
+
         assert(flight->state == FLIGHT_QUEUED);
         list_unlink(&flight->link);
         issuer->n_queued--;
+        if (flight == issuer->next)
+                find_next(issuer, behind);
         settle(issuers, issuer, now_ms);
 }
 
-/* The present round is that of the first who still waits, should others have been passed over. */
+/* A refresh becomes a caller's, who takes over its place if it has one. */
+static void take_over(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                      uid_t uid, uint64_t now_ms)
+{
+        const bool queued = flight->state == FLIGHT_QUEUED;
+
+        if (queued)
+                issuer_dequeue(issuers, issuer, flight, now_ms);
+        flight->refresh = false;
+        flight->turn_uid = uid;
+        if (queued)
+                issuer_enqueue(issuers, issuer, flight, now_ms);
+        else
+                settle_places(issuers, issuer, now_ms);
+}
+
+/* A queued flight takes this uid's turn if it comes earlier. */
+static void hasten(struct issuer *issuer, struct flight *flight, uid_t uid)
+{
+        const uint64_t round = next_round(issuer, uid);
+
+        if (round >= flight->round)
+                return;
+        list_unlink(&flight->link);
+        flight->turn_uid = uid;
+        flight->round = round;
+        insert_in_turn(issuer, flight);
+}
+
+void issuer_join(struct issuers *issuers, struct issuer *issuer, struct flight *flight, uid_t uid,
+                 uint64_t now_ms)
+{
+        if (flight->refresh) {
+                take_over(issuers, issuer, flight, uid, now_ms);
+                return;
+        }
+        if (flight->turn_uid == uid)
+                return;
+        flight->shared = true;
+        if (flight->state != FLIGHT_QUEUED)
+                return;
+        hasten(issuer, flight, uid);
+        consider(issuer, flight);
+        settle(issuers, issuer, now_ms);
+}
+
+void issuer_leave(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                  uint64_t now_ms)
+{
+        if (flight != issuer->next)
+                return;
+        find_next(issuer, &flight->link);
+        settle(issuers, issuer, now_ms);
+}
+
+/* The present round is that of the first who still waits, should others have been passed over. Who
+ * starts in an earlier turn, as somebody else's or after a failure, has had its later ones. */
 static void take_turn(struct issuer *issuer, const struct flight *flight)
 {
         struct list *link = list_first(&issuer->queue);
+        uint64_t *served_in = served(issuer, flight->turn_uid);
 
-        *served(issuer, flight->turn_uid) = flight->round;
+        if (*served_in < flight->round)
+                *served_in = flight->round;
         issuer->round = flight->round;
         if (link && flight_of(link)->round < flight->round)
                 issuer->round = flight_of(link)->round;
@@ -235,7 +355,11 @@ static void take_turn(struct issuer *issuer, const struct flight *flight)
 static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
                                struct flight *flight, struct list *turn, uint64_t now_ms)
 {
+        uid_t uid;
+
         assert(flight); /* or the issuer would have no turn */
+        if (!flight->refresh && is_in_reserve(issuer) && find_placeless(issuer, flight, &uid))
+                flight->turn_uid = uid;
         list_unlink(&flight->link);
         list_push_back(&issuer->placed, &flight->place_link);
         list_unlink(turn);
@@ -245,7 +369,7 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
         issuer->n_in_flight++;
         issuers->n_in_flight++;
         breaker_started(&issuer->breaker, flight->key.hash);
-        settle(issuers, issuer, now_ms);
+        settle_places(issuers, issuer, now_ms);
         return flight;
 }
 
@@ -259,7 +383,7 @@ struct flight *issuers_start(struct issuers *issuers, uint64_t now_ms)
         turn = list_first(&issuers->ready);
         if (turn) {
                 issuer = list_entry(turn, struct issuer, turn);
-                return start_at(issuers, issuer, next_caller(issuer), turn, now_ms);
+                return start_at(issuers, issuer, issuer->next, turn, now_ms);
         }
         turn = list_first(&issuers->refresh_ready);
         if (turn) {
@@ -275,7 +399,7 @@ void issuer_finish(struct issuers *issuers, struct issuer *issuer, uint64_t now_
         assert(issuer->n_in_flight > 0 && issuers->n_in_flight > 0);
         issuer->n_in_flight--;
         issuers->n_in_flight--;
-        settle(issuers, issuer, now_ms);
+        settle_places(issuers, issuer, now_ms);
 }
 
 void issuers_tick(struct issuers *issuers, uint64_t now_ms)
@@ -309,6 +433,6 @@ void issuers_set_limits(struct issuers *issuers, const struct settings *settings
                 struct issuer *issuer = list_entry(link, struct issuer, link);
 
                 issuer->max_in_flight = settings->max_in_flight;
-                settle(issuers, issuer, now_ms);
+                settle_places(issuers, issuer, now_ms);
         }
 }

@@ -21,6 +21,7 @@ struct issuer {
         struct list link;              /* issuers::all */
         size_t n_refs;                 /* of applications */
         struct list queue;             /* flights of callers, in the order of service */
+        struct flight *next;           /* the first of them that may have a place; NULL: none */
         struct list refreshes;         /* flights that nobody waits for */
         struct list turn;              /* issuers::ready */
         struct list refresh_turn;      /* issuers::refresh_ready */
@@ -70,8 +71,15 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
 void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
                     uint64_t now_ms);
 
-/* Somebody else waits for a queued flight, too: it takes that uid's turn if it comes earlier. */
-void issuer_hasten(struct issuer *issuer, struct flight *flight, uid_t uid);
+/* Somebody has joined a flight, and is among its waiters: a refresh is his from now on, in his turn
+ * or in the place that it has. Others' that queues takes his turn if it comes earlier, and is
+ * served as soon as one of his own would be. */
+void issuer_join(struct issuers *issuers, struct issuer *issuer, struct flight *flight, uid_t uid,
+                 uint64_t now_ms);
+
+/* Some have left a flight, and others still wait for it. */
+void issuer_leave(struct issuers *issuers, struct issuer *issuer, struct flight *flight,
+                  uint64_t now_ms);
 
 /* Takes a queued flight back. */
 void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct flight *flight,

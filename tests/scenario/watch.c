@@ -90,16 +90,48 @@ static bool has_place(const struct issuer *issuer, uid_t uid)
 }
 
 /* The last quarter of the places is for those who have none. */
+static bool is_in_reserve(const struct issuer *issuer)
+{
+        return issuer->n_in_flight + issuer->max_in_flight / 4 >= issuer->max_in_flight;
+}
+
+/* Whether anybody who waits for a flight has no place at its issuer. */
+static bool has_placeless(const struct issuer *issuer, const struct flight *flight)
+{
+        list_for_each (link, &flight->waiters)
+                if (!has_place(issuer, list_entry(link, struct waiter, link)->peer->uid))
+                        return true;
+        return false;
+}
+
+/* Nobody waits for what would start, were it a flight of his own. */
 static void watch_reserve(const struct issuer *issuer)
 {
-        const bool reserve = issuer->n_in_flight + issuer->max_in_flight / 4 >=
-                             issuer->max_in_flight;
+        list_for_each (link, &issuer->queue)
+                assert_true(is_in_reserve(issuer) &&
+                            !has_placeless(issuer, list_entry(link, struct flight, link)));
+}
+
+/* Whatever keeps flights from starting, the issuer knows which would be the next, and is among
+ * those that are ready if there is one. */
+static void watch_next(const struct issuer *issuer, bool may_start, bool settled)
+{
+        const struct flight *next = NULL;
 
         list_for_each (link, &issuer->queue) {
                 const struct flight *flight = list_entry(link, struct flight, link);
 
-                assert_true(reserve && has_place(issuer, flight->turn_uid));
+                if (issuer->n_in_flight < issuer->max_in_flight &&
+                    (!is_in_reserve(issuer) || has_placeless(issuer, flight))) {
+                        next = flight;
+                        break;
+                }
         }
+        assert_ptr_equal(issuer->next, next);
+        if (!list_empty(&issuer->turn))
+                assert_true(may_start && next);
+        else if (settled)
+                assert_false(may_start && next);
 }
 
 static void watch_issuer(const struct world *world, const struct issuer *issuer)
@@ -112,10 +144,12 @@ static void watch_issuer(const struct world *world, const struct issuer *issuer)
                            issuer->n_in_flight < issuer->max_in_flight;
         /* What the clock brings has come when the next tick has been. */
         const bool settled = broker_next_tick_ms(broker) > now_ms;
+        const bool may_start = breaker_may_start(&breaker, now_ms);
 
         assert_int_equal(issuer->max_in_flight, world->settings.max_in_flight);
         assert_true(issuer->n_in_flight <= issuer->max_in_flight || world->lowered);
-        if (place && settled && breaker_may_start(&breaker, now_ms)) {
+        watch_next(issuer, may_start, settled);
+        if (place && settled && may_start) {
                 watch_reserve(issuer);
                 if (state == BREAKER_CLOSED &&
                     issuer->n_in_flight < (issuer->max_in_flight + 1) / 2)

@@ -58,6 +58,7 @@ static void begin(size_t max_in_flight, size_t max_in_flight_total)
         for (size_t i = 0; i < N_FLIGHTS; i++) {
                 flights[i] = (struct flight){.state = FLIGHT_RUNNING};
                 list_init(&flights[i].link);
+                list_init(&flights[i].waiters);
         }
 }
 
@@ -680,18 +681,23 @@ static void who_asks_again_at_once_does_not_overtake_who_has_two(void **state)
         end();
 }
 
+static void join(struct flight *flight, uid_t uid)
+{
+        issuer_join(&issuers, urls[0], flight, uid, now_ms);
+}
+
 static void a_flight_is_hastened_to_the_turn_of_who_joins_it(void **state)
 {
         (void)state;
         begin(64, 64);
         for (size_t i = 0; i < 6; i++)
                 enqueue_for(1001, i);
-        issuer_hasten(urls[0], &flights[4], 1001); /* it has its own turns */
-        issuer_hasten(urls[0], &flights[4], 1002);
-        issuer_hasten(urls[0], &flights[0], 1002); /* the first already */
+        join(&flights[4], 1001); /* it has its own turns */
+        join(&flights[4], 1002);
+        join(&flights[0], 1002); /* the first already */
         assert_int_equal(flights[0].turn_uid, 1001);
         assert_int_equal(flights[4].turn_uid, 1002);
-        issuer_hasten(urls[0], &flights[5], 1002); /* the second turn of that one */
+        join(&flights[5], 1002); /* the second turn of that one */
         assert_starts(0);
         assert_starts(4);
         assert_starts(1);
