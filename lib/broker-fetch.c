@@ -57,6 +57,8 @@ void broker_start_flights(struct broker *broker, uint64_t now_ms)
 {
         struct flight *flight;
 
+        if (broker->overdue)
+                return;
         while ((flight = issuers_start(&broker->issuers, now_ms))) {
                 struct issuer *issuer = flight->issuer;
 
@@ -133,6 +135,7 @@ static void fail_waiter(struct broker *broker, struct waiter *waiter, struct cac
 void broker_fail_waiters(struct broker *broker, struct flight *flight, enum reason reason,
                          uint64_t left_ms, uint64_t now_ms)
 {
+        broker_time_out_overdue(broker, flight, now_ms);
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
 
@@ -272,6 +275,7 @@ void broker_answer_hopeless(struct broker *broker, struct flight *flight, uint64
         reason = broker_issuer_blocked(flight->issuer, now_ms, &left_ms);
         if (!reason)
                 return;
+        broker_time_out_overdue(broker, flight, now_ms);
         list_for_each_safe (link, &flight->waiters) {
                 struct waiter *waiter = list_entry(link, struct waiter, link);
                 struct cache_entry *old = broker_fallback(broker, waiter, now_ms);
@@ -400,6 +404,7 @@ static bool next_start(struct broker *broker, uint64_t now_ms, struct command *r
                 struct flight *flight = flight_of(link);
 
                 list_unlink(link);
+                broker_time_out_overdue(broker, flight, now_ms);
                 if (!is_wanted(broker, flight, now_ms)) {
                         broker->counters.dropped++;
                 } else if (has_lost_its_token(broker, flight, now_ms)) {

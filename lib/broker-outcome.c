@@ -434,6 +434,7 @@ enum reason broker_fetch_done(struct broker *broker, struct flight *flight,
         assert(flight->state == FLIGHT_RUNNING);
         list_unlink(&flight->link);
         application->n_flights++; /* it is looked at after the flight has ended */
+        broker_time_out_overdue(broker, flight, now_ms);
 
         r = answer_understand(&answer, result, broker->settings, &grant, flight->sent_at_ms,
                               wall_ms / 1000);

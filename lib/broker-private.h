@@ -60,6 +60,7 @@ struct broker {
         uint64_t due_since_ms;   /* tokens sent for before this are due at least */
         int64_t wall_ahead_ms;   /* of the clock that times are measured by, at the last tick */
         bool wall_known;
+        bool overdue; /* there were more whose time is up than one tick may answer */
         bool draining;
         bool trimming;                        /* the cache is over caps that were lowered */
         struct pending_note notes[NOTES_MAX]; /* a ring */
@@ -198,7 +199,8 @@ struct errand {
 int broker_begin_flight(struct flight **ret, struct broker *broker, const struct errand *errand,
                         const struct peer *owner, uint64_t now_ms);
 
-/* Moves what may start from the queues to `starts`. */
+/* Moves what may start from the queues to `starts`; nothing while some are overdue, since it may be
+ * they alone who wait for it. */
 void broker_start_flights(struct broker *broker, uint64_t now_ms);
 
 /* Begins a refresh if none runs, and what is known of key, client and URL allows it. */
@@ -250,6 +252,10 @@ void broker_park_flight(struct broker *broker, struct flight *flight, uint64_t n
 
 /* Drops the refreshes that queue. */
 void broker_drop_refreshes(struct broker *broker, uint64_t now_ms);
+
+/* Where ticks are behind with those whose time is up, ends the waits of such in this flight, so
+ * that they get nothing else that comes first. */
+void broker_time_out_overdue(struct broker *broker, struct flight *flight, uint64_t now_ms);
 
 /* Some who waited for a flight have left: drops it if nobody waits for it any more, where it is not
  * under way. */

@@ -9,6 +9,9 @@
 
 #include "broker-private.h"
 
+/* How many waiters one broker_tick() answers, or lets wait on, since their time is up. */
+#define TICK_DEADLINES_MAX 256
+
 /* How many entries one broker_tick() looks at. */
 #define TICK_ENTRIES_MAX 256
 
@@ -18,9 +21,9 @@
 /* The time of day may run ahead by so much between two ticks before it counts as a leap. */
 #define LEAP_MIN_MS 60000
 
+/* Answers a waiter whose time is up, or lets it wait on to its own end. */
 static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_ms)
 {
-        struct flight *flight = waiter->flight;
         struct cache_entry *old = NULL;
 
         if (waiter->has_fallback) {
@@ -40,7 +43,39 @@ static void time_out(struct broker *broker, struct waiter *waiter, uint64_t now_
                 broker_reply_reason(&waiter->reply, REASON_REQUEST_TIMEOUT, 0);
         }
         broker_release_waiter(broker, waiter);
-        broker_drop_if_unwanted(broker, flight, now_ms);
+}
+
+/* Ends the waits whose time is up, as many as one tick may. */
+static void end_waits(struct broker *broker, uint64_t now_ms)
+{
+        struct timer *timer;
+
+        for (int i = 0; i < TICK_DEADLINES_MAX; i++) {
+                struct waiter *waiter;
+                struct flight *flight;
+
+                timer = timerheap_pop(&broker->deadlines, now_ms);
+                if (!timer)
+                        break;
+                waiter = list_entry(timer, struct waiter, deadline);
+                flight = waiter->flight;
+                time_out(broker, waiter, now_ms);
+                if (!waiter->flight)
+                        broker_drop_if_unwanted(broker, flight, now_ms);
+        }
+        broker->overdue = timerheap_next_ms(&broker->deadlines) <= now_ms;
+}
+
+void broker_time_out_overdue(struct broker *broker, struct flight *flight, uint64_t now_ms)
+{
+        if (!broker->overdue)
+                return;
+        list_for_each_safe (link, &flight->waiters) {
+                struct waiter *waiter = list_entry(link, struct waiter, link);
+
+                if (timerheap_at_ms(&broker->deadlines, &waiter->deadline) <= now_ms)
+                        time_out(broker, waiter, now_ms);
+        }
 }
 
 static void end_pauses(struct broker *broker, uint64_t now_ms)
@@ -90,11 +125,9 @@ void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
 {
         enum cache_event event = CACHE_EVENT_EXPIRED;
         struct cache_entry *entry = NULL;
-        struct timer *timer;
 
         watch_wall_clock(broker, now_ms, wall_ms);
-        while ((timer = timerheap_pop(&broker->deadlines, now_ms)))
-                time_out(broker, list_entry(timer, struct waiter, deadline), now_ms);
+        end_waits(broker, now_ms);
         end_pauses(broker, now_ms);
         issuers_tick(&broker->issuers, now_ms);
         for (int i = 0; i < TICK_ENTRIES_MAX && event != CACHE_EVENT_NONE; i++) {
@@ -116,7 +149,7 @@ uint64_t broker_next_tick_ms(const struct broker *broker)
         };
         uint64_t next_ms = cache_next_event_ms(&broker->cache);
 
-        if (!list_empty(&broker->purges) || broker->trimming)
+        if (!list_empty(&broker->purges) || broker->trimming || broker->overdue)
                 return 0;
         if (next_ms != TIMERHEAP_NEVER)
                 next_ms = (next_ms / ENTRY_GRAIN_MS + 1) * ENTRY_GRAIN_MS;

@@ -123,6 +123,7 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
         *flight = (struct flight){
                 .next = *bucket,
                 .link = LIST_INIT(flight->link),
+                .turn_link = LIST_INIT(flight->turn_link),
                 .place_link = LIST_INIT(flight->place_link),
                 .waiters = LIST_INIT(flight->waiters),
                 .state = FLIGHT_QUEUED,
@@ -154,6 +155,7 @@ void flight_free(struct flights *flights, struct flight *flight)
         if (flight->has_owner)
                 shares_give(&flights->flight_shares, flight->owner);
         list_unlink(&flight->all_link);
+        list_unlink(&flight->turn_link);
         list_unlink(&flight->place_link);
         flights->n_flights--;
         secret_deinit(&flight->subject_token_bytes);

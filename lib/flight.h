@@ -50,6 +50,7 @@ struct flight {
         struct list all_link; /* flights::all */
         struct list link; /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
                            * ::cancels, credentials::parked, by state */
+        struct list turn_link;  /* issuer_turns::queued */
         struct list place_link; /* issuer::placed */
         struct list waiters;
         size_t n_waiters;

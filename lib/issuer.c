@@ -75,6 +75,8 @@ int issuer_ref(struct issuer **ret, struct issuers *issuers, const char *url)
                 list_init(&issuer->placed);
                 list_init(&issuer->turn);
                 list_init(&issuer->refresh_turn);
+                for (size_t i = 0; i < ISSUER_TURNS; i++)
+                        list_init(&issuer->turns[i].queued);
                 issuer->round = 1;
                 issuer->max_in_flight = issuers->max_in_flight_each;
                 list_push_back(&issuers->all, &issuer->link);
@@ -101,31 +103,57 @@ static struct flight *flight_of(struct list *link)
         return list_entry(link, struct flight, link);
 }
 
-static uint64_t *served(struct issuer *issuer, uid_t uid)
+static struct issuer_turns *turns_of(struct issuer *issuer, uid_t uid)
 {
-        return &issuer->served[uid % ISSUER_TURNS];
+        return &issuer->turns[uid % ISSUER_TURNS];
+}
+
+/* The last of this uid's in the queue, or NULL. */
+static struct flight *last_queued(struct issuer *issuer, uid_t uid)
+{
+        struct list *queued = &turns_of(issuer, uid)->queued;
+
+        for (struct list *at = queued->prev; at != queued; at = at->prev) {
+                struct flight *flight = list_entry(at, struct flight, turn_link);
+
+                if (flight->turn_uid == uid)
+                        return flight;
+        }
+        return NULL;
 }
 
 /* The round in which a further flight of this uid will be served: the present one, unless it had
  * its turn there, so that who comes again and again with one flight overtakes nobody. */
 static uint64_t next_round(struct issuer *issuer, uid_t uid)
 {
-        const uint64_t served_in = *served(issuer, uid);
+        const struct flight *last = last_queued(issuer, uid);
+        const uint64_t served = turns_of(issuer, uid)->served;
 
-        for (struct list *at = issuer->queue.prev; at != &issuer->queue; at = at->prev)
-                if (flight_of(at)->turn_uid == uid)
-                        return flight_of(at)->round + 1;
-        return served_in < issuer->round ? issuer->round : served_in + 1;
+        if (last)
+                return last->round + 1;
+        return served < issuer->round ? issuer->round : served + 1;
 }
 
-/* Behind the last of its round. */
-static void insert_in_turn(struct issuer *issuer, struct flight *flight)
+/* Into the next round of its uid, behind the others there. It is looked for from where the uid's
+ * last stands, a round earlier, so that a long queue costs no more than a short one. */
+static void queue_in_turn(struct issuer *issuer, struct flight *flight)
 {
-        struct list *at = issuer->queue.prev;
+        struct flight *last = last_queued(issuer, flight->turn_uid);
+        struct list *at = last ? &last->link : &issuer->queue;
 
-        while (at != &issuer->queue && flight_of(at)->round > flight->round)
-                at = at->prev;
+        flight->round = next_round(issuer, flight->turn_uid);
+        if (!list_empty(&issuer->queue) && flight_of(issuer->queue.prev)->round <= flight->round)
+                at = issuer->queue.prev;
+        while (at->next != &issuer->queue && flight_of(at->next)->round <= flight->round)
+                at = at->next;
         list_insert_between(at, at->next, &flight->link);
+        list_push_back(&turns_of(issuer, flight->turn_uid)->queued, &flight->turn_link);
+}
+
+static void take_out(struct flight *flight)
+{
+        list_unlink(&flight->link);
+        list_unlink(&flight->turn_link);
 }
 
 /* Whether a uid has one of the places; root may have all. */
@@ -250,8 +278,7 @@ void issuer_enqueue(struct issuers *issuers, struct issuer *issuer, struct fligh
         if (flight->refresh) {
                 list_push_back(&issuer->refreshes, &flight->link);
         } else {
-                flight->round = next_round(issuer, flight->turn_uid);
-                insert_in_turn(issuer, flight);
+                queue_in_turn(issuer, flight);
                 consider(issuer, flight);
         }
         settle(issuers, issuer, now_ms);
@@ -263,10 +290,14 @@ void issuer_requeue(struct issuers *issuers, struct issuer *issuer, struct fligh
         flight->state = FLIGHT_QUEUED;
         list_unlink(&flight->place_link);
         issuer->n_queued++;
-        flight->round = issuer->round;
-        list_push_front(flight->refresh ? &issuer->refreshes : &issuer->queue, &flight->link);
-        if (!flight->refresh)
+        if (flight->refresh) {
+                list_push_front(&issuer->refreshes, &flight->link);
+        } else {
+                flight->round = issuer->round;
+                list_push_front(&issuer->queue, &flight->link);
+                list_push_front(&turns_of(issuer, flight->turn_uid)->queued, &flight->turn_link);
                 consider(issuer, flight);
+        }
         settle(issuers, issuer, now_ms);
 }
 
@@ -276,7 +307,7 @@ void issuer_dequeue(struct issuers *issuers, struct issuer *issuer, struct fligh
         struct list *behind = flight->link.next;
 
         assert(flight->state == FLIGHT_QUEUED);
-        list_unlink(&flight->link);
+        take_out(flight);
         issuer->n_queued--;
         if (flight == issuer->next)
                 find_next(issuer, behind);
@@ -302,14 +333,11 @@ static void take_over(struct issuers *issuers, struct issuer *issuer, struct fli
 /* A queued flight takes this uid's turn if it comes earlier. */
 static void hasten(struct issuer *issuer, struct flight *flight, uid_t uid)
 {
-        const uint64_t round = next_round(issuer, uid);
-
-        if (round >= flight->round)
+        if (next_round(issuer, uid) >= flight->round)
                 return;
-        list_unlink(&flight->link);
+        take_out(flight);
         flight->turn_uid = uid;
-        flight->round = round;
-        insert_in_turn(issuer, flight);
+        queue_in_turn(issuer, flight);
 }
 
 void issuer_join(struct issuers *issuers, struct issuer *issuer, struct flight *flight, uid_t uid,
@@ -343,10 +371,10 @@ void issuer_leave(struct issuers *issuers, struct issuer *issuer, struct flight 
 static void take_turn(struct issuer *issuer, const struct flight *flight)
 {
         struct list *link = list_first(&issuer->queue);
-        uint64_t *served_in = served(issuer, flight->turn_uid);
+        struct issuer_turns *turns = turns_of(issuer, flight->turn_uid);
 
-        if (*served_in < flight->round)
-                *served_in = flight->round;
+        if (turns->served < flight->round)
+                turns->served = flight->round;
         issuer->round = flight->round;
         if (link && flight_of(link)->round < flight->round)
                 issuer->round = flight_of(link)->round;
@@ -360,7 +388,7 @@ static struct flight *start_at(struct issuers *issuers, struct issuer *issuer,
         assert(flight); /* or the issuer would have no turn */
         if (!flight->refresh && is_in_reserve(issuer) && find_placeless(issuer, flight, &uid))
                 flight->turn_uid = uid;
-        list_unlink(&flight->link);
+        take_out(flight);
         list_push_back(&issuer->placed, &flight->place_link);
         list_unlink(turn);
         if (!flight->refresh)

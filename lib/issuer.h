@@ -17,20 +17,26 @@
 /* Uids whose last turns are kept apart; of those that share a place, one waits a turn longer. */
 #define ISSUER_TURNS 64
 
+/* What is known of the turns of a uid, or of several that have the same remainder. */
+struct issuer_turns {
+        uint64_t served;    /* the last round in which one of them had its turn */
+        struct list queued; /* their flights in issuer::queue; of each uid in the order there */
+};
+
 struct issuer {
-        struct list link;              /* issuers::all */
-        size_t n_refs;                 /* of applications */
-        struct list queue;             /* flights of callers, in the order of service */
-        struct flight *next;           /* the first of them that may have a place; NULL: none */
-        struct list refreshes;         /* flights that nobody waits for */
-        struct list turn;              /* issuers::ready */
-        struct list refresh_turn;      /* issuers::refresh_ready */
-        uint64_t round;                /* the present one */
-        uint64_t served[ISSUER_TURNS]; /* the last round in which a uid had its turn; by uid */
-        struct list placed;            /* flights that have a place */
-        size_t n_queued;               /* in both queues */
+        struct list link;         /* issuers::all */
+        size_t n_refs;            /* of applications */
+        struct list queue;        /* flights of callers, in the order of service */
+        struct flight *next;      /* the first of them that may have a place; NULL: none */
+        struct list refreshes;    /* flights that nobody waits for */
+        struct list turn;         /* issuers::ready */
+        struct list refresh_turn; /* issuers::refresh_ready */
+        uint64_t round;           /* the present one */
+        struct list placed;       /* flights that have a place */
+        size_t n_queued;          /* in both queues */
         size_t n_in_flight;
         size_t max_in_flight;
+        struct issuer_turns turns[ISSUER_TURNS]; /* by uid */
         struct breaker breaker;
         char url[];
 };

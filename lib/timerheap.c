@@ -109,6 +109,12 @@ void timerheap_cancel(struct timerheap *heap, struct timer *timer)
                 settle(heap, position, last);
 }
 
+uint64_t timerheap_at_ms(const struct timerheap *heap, const struct timer *timer)
+{
+        assert(heap->slots[timer->position].timer == timer);
+        return heap->slots[timer->position].at_ms;
+}
+
 uint64_t timerheap_next_ms(const struct timerheap *heap)
 {
         return heap->n ? heap->slots[1].at_ms : TIMERHEAP_NEVER;

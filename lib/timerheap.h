@@ -44,17 +44,14 @@ int timerheap_set(struct timerheap *heap, struct timer *timer, uint64_t at_ms);
 /* Harmless for a timer that is not set. */
 void timerheap_cancel(struct timerheap *heap, struct timer *timer);
 
+/* When a timer that is set is due. */
+uint64_t timerheap_at_ms(const struct timerheap *heap, const struct timer *timer);
+
 /* When the earliest timer is due; TIMERHEAP_NEVER if there is none. */
 uint64_t timerheap_next_ms(const struct timerheap *heap);
 
 /* Takes out and returns the earliest timer if it is due at `now_ms`, else NULL. */
 struct timer *timerheap_pop(struct timerheap *heap, uint64_t now_ms);
-
-/* When a timer that is set is due. */
-static inline uint64_t timerheap_at_ms(const struct timerheap *heap, const struct timer *timer)
-{
-        return heap->slots[timer->position].at_ms;
-}
 
 static inline bool timer_is_set(const struct timer *timer)
 {

@@ -11,6 +11,11 @@
 
 #define TIMEOUT (20 * SECONDS)
 
+/* What one tick answers, and more than that. */
+#define TICK 256
+#define MANY 300
+#define ROOM 600
+
 static void a_caller_waits_just_as_long_as_it_may(void **state)
 {
         struct caller caller = {};
@@ -289,6 +294,167 @@ static void nothing_to_wait_for_means_no_tick(void **state)
         world_end(&world);
 }
 
+static struct caller many[MANY];
+
+/* So many begin to wait, each for what it names alone, or all for the same. */
+static void many_ask(struct world *world, int n, bool apart)
+{
+        char name[16] = "same";
+
+        for (int i = 0; i < n; i++) {
+                if (apart)
+                        (void)snprintf(name, sizeof(name), "s%d", i);
+                many[i] = (struct caller){};
+                world_ask_user(world, &many[i], name);
+                assert_waits(&many[i]);
+        }
+}
+
+static size_t n_waiting(const struct world *world)
+{
+        return world_counters(world).waiters;
+}
+
+static bool wants_a_turn(const struct world *world)
+{
+        return broker_next_tick_ms(world->broker) <= world->now_ms;
+}
+
+static void begin_for_many(struct world *world)
+{
+        world_init(world);
+        world->settings.max_waiters = world->settings.max_waiters_per_flight = ROOM;
+        world->settings.max_flights = ROOM;
+        world->settings.max_in_flight = 1;
+        world_start(world);
+}
+
+static void one_turn_answers_so_many_and_the_next_the_rest(void **state)
+{
+        struct world world;
+
+        (void)state;
+        for (int n = TICK - 1; n <= MANY; n++) {
+                const bool left = n > TICK;
+
+                begin_for_many(&world);
+                many_ask(&world, n, n % 2);
+                world_suspend(&world, TIMEOUT);
+                world_turn(&world);
+                assert_int_equal(n_waiting(&world), left ? n - TICK : 0);
+                assert_int_equal(wants_a_turn(&world), left);
+                world_turn(&world);
+                assert_int_equal(n_waiting(&world), 0);
+                assert_false(wants_a_turn(&world));
+                assert_int_equal(world_counters(&world).timed_out, n);
+                for (int i = 0; i < n; i++)
+                        assert_reason(&many[i], REASON_REQUEST_TIMEOUT);
+                world_end(&world);
+        }
+}
+
+/* Nothing starts before all of them are answered: it would be fetched for nobody. */
+static void what_only_the_overdue_wait_for_is_not_sent(void **state)
+{
+        struct caller hangs = {}, late = {};
+        struct world world;
+
+        (void)state;
+        begin_for_many(&world);
+        world_ask_user(&world, &hangs, "hangs");
+        many_ask(&world, MANY, true);
+        world_advance(&world, 1 * SECONDS);
+        world_ask_user(&world, &late, "late");
+        world_suspend(&world, TIMEOUT - 1 * SECONDS);
+        world_turn(&world);
+        assert_int_equal(world_counters(&world).dropped, TICK - 1); /* but what is under way */
+        world_finish(&world, NULL, ENDING_TOKEN);
+        assert_int_equal(world.n_fetches, 0);
+        world_turn(&world);
+        assert_int_equal(world_counters(&world).dropped, MANY);
+        assert_non_null(world_fetch_of(&world, "late"));
+        assert_int_equal(world_counters(&world).fetches, 2);
+        world_end(&world);
+}
+
+static void what_was_about_to_start_for_the_overdue_is_not_sent(void **state)
+{
+        struct caller hangs = {}, starts = {}, other = {}, asks = {};
+        struct world world;
+
+        (void)state;
+        begin_for_many(&world);
+        world_ask_user(&world, &hangs, "hangs");
+        world_ask_user(&world, &starts, "starts");
+        world_advance(&world, 1);
+        many_ask(&world, MANY, false);
+        world.settings.request_timeout_ms = 2 * TIMEOUT;
+        world_reconfigure(&world);
+        world_ask_user(&world, &other, "starts"); /* for longer than they */
+        world.busy = true;
+        world_finish(&world, NULL, ENDING_TOKEN);
+        world_suspend(&world, 2 * TIMEOUT);
+        world_turn(&world);
+        world.busy = false;
+        world_ask_user(&world, &asks, "hangs"); /* a hit, and the loop does what is left */
+        assert_hit(&asks, 1);
+        assert_reason(&other, REASON_REQUEST_TIMEOUT);
+        assert_int_equal(world.n_fetches, 0);
+        world_turn(&world);
+        assert_int_equal(n_waiting(&world), 0);
+        assert_int_equal(world_counters(&world).fetches, 1);
+        world_end(&world);
+}
+
+/* Whatever comes of the fetch meanwhile. */
+static void the_overdue_get_nothing_that_comes_before_their_turn(void **state)
+{
+        static const enum ending endings[] = {ENDING_TOKEN, ENDING_SUBJECT_REFUSED,
+                                              ENDING_THROTTLED, ENDING_CREDENTIALS_REFUSED};
+        struct caller late;
+        struct world world;
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+                late = (struct caller){};
+                begin_for_many(&world);
+                many_ask(&world, MANY, false);
+                world_advance(&world, 1 * SECONDS);
+                world_ask_user(&world, &late, "same");
+                world_suspend(&world, TIMEOUT - 1 * SECONDS);
+                world_turn(&world);
+                assert_int_equal(n_waiting(&world), MANY - TICK + 1);
+                world_finish(&world, NULL, endings[i]);
+                assert_int_equal(n_waiting(&world), 0);
+                assert_int_equal(late.reason, ending_reason(endings[i]));
+                for (int k = 0; k < MANY; k++)
+                        assert_reason(&many[k], REASON_REQUEST_TIMEOUT);
+                assert_true(wants_a_turn(&world)); /* to see that nobody is left */
+                world_turn(&world);
+                assert_false(wants_a_turn(&world));
+                world_end(&world);
+        }
+}
+
+static void the_overdue_may_have_the_old_token_still(void **state)
+{
+        struct world world;
+        uint64_t serial;
+
+        (void)state;
+        begin_for_many(&world);
+        serial = world_prime(&world, "same", 3600);
+        world_advance(&world, 3580 * SECONDS);
+        many_ask(&world, MANY, false); /* it is spent */
+        world_suspend(&world, 2 * SECONDS);
+        world_turn(&world);
+        assert_int_equal(n_waiting(&world), MANY - TICK);
+        world_finish(&world, NULL, ENDING_TOKEN);
+        for (int i = 0; i < MANY; i++)
+                assert_old_token(&many[i], serial, REASON_REQUEST_TIMEOUT);
+        world_end(&world);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -305,6 +471,11 @@ int main(void)
                 cmocka_unit_test(a_reply_whose_token_ended_before_it_was_taken_is_none),
                 cmocka_unit_test(after_a_sleep_whoever_overslept_is_answered_at_the_first_turn),
                 cmocka_unit_test(nothing_to_wait_for_means_no_tick),
+                cmocka_unit_test(one_turn_answers_so_many_and_the_next_the_rest),
+                cmocka_unit_test(what_only_the_overdue_wait_for_is_not_sent),
+                cmocka_unit_test(what_was_about_to_start_for_the_overdue_is_not_sent),
+                cmocka_unit_test(the_overdue_get_nothing_that_comes_before_their_turn),
+                cmocka_unit_test(the_overdue_may_have_the_old_token_still),
         };
 
         return cmocka_run_group_tests_name("deadline", tests, NULL, NULL);

@@ -246,8 +246,30 @@ static void watch_quotas(const struct broker *broker)
         }
 }
 
+/* All that queue stand among those of their uid, too, in the same order. */
+static size_t watch_turns(const struct issuer *issuer)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < ISSUER_TURNS; i++) {
+                const struct flight *before = NULL;
+
+                list_for_each (link, &issuer->turns[i].queued) {
+                        const struct flight *flight = list_entry(link, struct flight, turn_link);
+
+                        assert_int_equal(flight->turn_uid % ISSUER_TURNS, i);
+                        if (before && before->turn_uid == flight->turn_uid)
+                                assert_true(before->round <= flight->round);
+                        before = flight;
+                        n++;
+                }
+        }
+        return n;
+}
+
 static void watch_rounds(const struct issuer *issuer)
 {
+        size_t n = watch_turns(issuer);
         uint64_t round = issuer->round;
 
         list_for_each (link, &issuer->queue) {
@@ -255,7 +277,9 @@ static void watch_rounds(const struct issuer *issuer)
 
                 assert_true(flight->round >= round);
                 round = flight->round;
+                n--;
         }
+        assert_int_equal(n, 0);
 }
 
 static size_t flights_of(const struct broker *broker, const struct application *application)

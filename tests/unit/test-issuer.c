@@ -58,6 +58,7 @@ static void begin(size_t max_in_flight, size_t max_in_flight_total)
         for (size_t i = 0; i < N_FLIGHTS; i++) {
                 flights[i] = (struct flight){.state = FLIGHT_RUNNING};
                 list_init(&flights[i].link);
+                list_init(&flights[i].turn_link);
                 list_init(&flights[i].waiters);
         }
 }
@@ -643,6 +644,7 @@ static void a_long_queue_of_one_uid_delays_another_by_one_flight(void **state)
         for (size_t i = 0; i < N; i++) {
                 walk[i] = (struct flight){.turn_uid = 1001};
                 list_init(&walk[i].link);
+                list_init(&walk[i].turn_link);
                 issuer_enqueue(&issuers, urls[0], &walk[i], now_ms);
         }
         for (size_t i = 0; i < N; i++) {
@@ -802,6 +804,41 @@ static void random_turns_leave_nobody_behind(void **state)
         end();
 }
 
+/* All places that they may have are taken, the kept ones are free: steps that looked at the whole
+ * queue each would be ten milliards. */
+static void a_flight_of_a_hundred_thousand_costs_no_more_than_one_of_ten(void **state)
+{
+        enum { N = 100000, UIDS = 4, EACH = N / UIDS };
+        static struct flight queued[N];
+
+        (void)state;
+        for (int in_rows = 0; in_rows < 2; in_rows++) {
+                begin(16, 16);
+                for (size_t i = 0; i < 12; i++) {
+                        enqueue_for((uid_t)(1001 + i % UIDS), i);
+                        assert_starts(i);
+                }
+                for (size_t i = 0; i < N; i++) {
+                        queued[i] = (struct flight){
+                                .turn_uid = (uid_t)(1001 + (in_rows ? i / EACH : i % UIDS)),
+                        };
+                        list_init(&queued[i].waiters);
+                        issuer_enqueue(&issuers, urls[0], &queued[i], now_ms);
+                        assert_null(urls[0]->next);
+                }
+                assert_none_starts();
+                assert_int_equal(urls[0]->n_queued, N);
+                for (size_t i = 0; i < EACH; i++)
+                        assert_int_equal(queued[in_rows ? i : UIDS * i].round,
+                                         queued[in_rows ? i + EACH : UIDS * i + 1].round);
+                for (size_t i = 0; i < N; i++) /* from the midst */
+                        issuer_dequeue(&issuers, urls[0], &queued[(i + N / 3) % N], now_ms);
+                assert_int_equal(urls[0]->n_queued, 0);
+                assert_true(list_empty(&urls[0]->queue));
+                end();
+        }
+}
+
 static void an_issuer_goes_with_its_last_reference(void **state)
 {
         struct issuer *issuer = NULL;
@@ -934,6 +971,7 @@ int main(void)
                 cmocka_unit_test(what_is_tried_again_goes_before_all_turns),
                 cmocka_unit_test(refreshes_know_no_turns),
                 cmocka_unit_test(random_turns_leave_nobody_behind),
+                cmocka_unit_test(a_flight_of_a_hundred_thousand_costs_no_more_than_one_of_ten),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,7 +55,7 @@ static void assert_agree(const struct timerheap *heap, const struct timer *timer
                 if (!oracle->set[i])
                         continue;
                 assert_ptr_equal(heap->slots[timers[i].position].timer, &timers[i]);
-                assert_int_equal(heap->slots[timers[i].position].at_ms, oracle->at_ms[i]);
+                assert_int_equal(timerheap_at_ms(heap, &timers[i]), oracle->at_ms[i]);
         }
 }
 
