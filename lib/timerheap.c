@@ -2,7 +2,8 @@
 
 /*
  * The slots hold the times, so that sifting touches the heap alone and a timer only when it moves.
- * calloc() of a large array costs address space, not memory, until timers are there.
+ * They are in segments, so that a heap of millions gets more room without being copied, and
+ * calloc() of one costs address space, not memory, until timers are there.
  */
 
 #include "timerheap.h"
@@ -14,43 +15,54 @@
 
 int timerheap_init(struct timerheap *heap, uint32_t capacity)
 {
-        *heap = (struct timerheap){.capacity = capacity};
-        heap->slots = calloc((size_t)capacity + 1, sizeof(*heap->slots));
-        if (!heap->slots)
-                return error_trace(-ENOMEM);
-        return 0;
+        int r;
+
+        *heap = (struct timerheap){};
+        r = timerheap_grow(heap, capacity);
+        if (r)
+                timerheap_deinit(heap);
+        return error_trace(r);
 }
 
+/* What was got before memory ran out stays, for the next time. */
 int timerheap_grow(struct timerheap *heap, uint32_t capacity)
 {
-        struct timerheap_slot *slots;
+        const uint32_t n_segments = capacity / TIMERHEAP_SEGMENT_SLOTS + 1;
+        struct timerheap_slot **segments;
 
         if (capacity <= heap->capacity)
                 return 0;
-        slots = reallocarray(heap->slots, (size_t)capacity + 1, sizeof(*slots));
-        if (!slots)
+        segments = reallocarray(heap->segments, n_segments, sizeof(struct timerheap_slot *));
+        if (!segments)
                 return error_trace(-ENOMEM);
-        heap->slots = slots;
+        heap->segments = segments;
+        for (; heap->n_segments < n_segments; heap->n_segments++) {
+                segments[heap->n_segments] = calloc(TIMERHEAP_SEGMENT_SLOTS, sizeof(**segments));
+                if (!segments[heap->n_segments])
+                        return error_trace(-ENOMEM);
+        }
         heap->capacity = capacity;
         return 0;
 }
 
 void timerheap_deinit(struct timerheap *heap)
 {
-        free(heap->slots);
+        for (uint32_t i = 0; i < heap->n_segments; i++)
+                free(heap->segments[i]);
+        free(heap->segments);
         *heap = (struct timerheap){};
 }
 
 static void place(struct timerheap *heap, uint32_t position, struct timerheap_slot slot)
 {
-        heap->slots[position] = slot;
+        *timerheap_slot(heap, position) = slot;
         slot.timer->position = position;
 }
 
 static void sift_up(struct timerheap *heap, uint32_t position, struct timerheap_slot slot)
 {
-        while (position > 1 && heap->slots[position / 2].at_ms > slot.at_ms) {
-                place(heap, position, heap->slots[position / 2]);
+        while (position > 1 && timerheap_slot(heap, position / 2)->at_ms > slot.at_ms) {
+                place(heap, position, *timerheap_slot(heap, position / 2));
                 position /= 2;
         }
         place(heap, position, slot);
@@ -61,11 +73,12 @@ static void sift_down(struct timerheap *heap, uint32_t position, struct timerhea
         uint32_t child;
 
         while ((child = position * 2) <= heap->n) {
-                if (child < heap->n && heap->slots[child + 1].at_ms < heap->slots[child].at_ms)
+                if (child < heap->n &&
+                    timerheap_slot(heap, child + 1)->at_ms < timerheap_slot(heap, child)->at_ms)
                         child++;
-                if (heap->slots[child].at_ms >= slot.at_ms)
+                if (timerheap_slot(heap, child)->at_ms >= slot.at_ms)
                         break;
-                place(heap, position, heap->slots[child]);
+                place(heap, position, *timerheap_slot(heap, child));
                 position = child;
         }
         place(heap, position, slot);
@@ -74,7 +87,7 @@ static void sift_down(struct timerheap *heap, uint32_t position, struct timerhea
 /* Puts `slot` where it belongs, given that `position` is free and all else is in order. */
 static void settle(struct timerheap *heap, uint32_t position, struct timerheap_slot slot)
 {
-        if (position > 1 && heap->slots[position / 2].at_ms > slot.at_ms)
+        if (position > 1 && timerheap_slot(heap, position / 2)->at_ms > slot.at_ms)
                 sift_up(heap, position, slot);
         else
                 sift_down(heap, position, slot);
@@ -101,23 +114,23 @@ void timerheap_cancel(struct timerheap *heap, struct timer *timer)
 
         if (!timer_is_set(timer))
                 return;
-        assert(heap->slots[position].timer == timer);
+        assert(timerheap_slot(heap, position)->timer == timer);
 
         timer->position = 0;
-        last = heap->slots[heap->n--];
+        last = *timerheap_slot(heap, heap->n--);
         if (last.timer != timer)
                 settle(heap, position, last);
 }
 
 uint64_t timerheap_at_ms(const struct timerheap *heap, const struct timer *timer)
 {
-        assert(heap->slots[timer->position].timer == timer);
-        return heap->slots[timer->position].at_ms;
+        assert(timerheap_slot(heap, timer->position)->timer == timer);
+        return timerheap_slot(heap, timer->position)->at_ms;
 }
 
 uint64_t timerheap_next_ms(const struct timerheap *heap)
 {
-        return heap->n ? heap->slots[1].at_ms : TIMERHEAP_NEVER;
+        return heap->n ? timerheap_slot(heap, 1)->at_ms : TIMERHEAP_NEVER;
 }
 
 struct timer *timerheap_pop(struct timerheap *heap, uint64_t now_ms)
@@ -126,7 +139,7 @@ struct timer *timerheap_pop(struct timerheap *heap, uint64_t now_ms)
 
         if (timerheap_next_ms(heap) > now_ms || !heap->n)
                 return NULL;
-        timer = heap->slots[1].timer;
+        timer = timerheap_slot(heap, 1)->timer;
         timerheap_cancel(heap, timer);
         return timer;
 }

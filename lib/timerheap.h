@@ -3,7 +3,7 @@
 
 /*
  * What comes due next: a binary heap of timers embedded in the things they belong to. Its room is
- * allocated once, so that no insertion ever copies the heap.
+ * allocated before it is needed, and nothing ever copies the heap.
  */
 
 #include <stdbool.h>
@@ -11,6 +11,9 @@
 #include <stdint.h>
 
 #define TIMERHEAP_NEVER UINT64_MAX
+
+/* One megabyte: address space is taken for so many at a time, memory as they are used. */
+#define TIMERHEAP_SEGMENT_SLOTS 65536
 
 struct timer {
         uint32_t position; /* in the heap, from 1; 0: not in a heap */
@@ -22,7 +25,8 @@ struct timerheap_slot {
 };
 
 struct timerheap {
-        struct timerheap_slot *slots; /* slots[0] is unused, the earliest is slots[1] */
+        struct timerheap_slot **segments; /* of TIMERHEAP_SEGMENT_SLOTS each */
+        uint32_t n_segments;
         uint32_t n;
         uint32_t capacity;
 };
@@ -52,6 +56,13 @@ uint64_t timerheap_next_ms(const struct timerheap *heap);
 
 /* Takes out and returns the earliest timer if it is due at `now_ms`, else NULL. */
 struct timer *timerheap_pop(struct timerheap *heap, uint64_t now_ms);
+
+/* By position, from 1, which is the earliest. */
+static inline struct timerheap_slot *timerheap_slot(const struct timerheap *heap, uint32_t position)
+{
+        return &heap->segments[position / TIMERHEAP_SEGMENT_SLOTS]
+                              [position % TIMERHEAP_SEGMENT_SLOTS];
+}
 
 static inline bool timer_is_set(const struct timer *timer)
 {

@@ -54,7 +54,7 @@ static void assert_agree(const struct timerheap *heap, const struct timer *timer
                 assert_int_equal(timer_is_set(&timers[i]), oracle->set[i]);
                 if (!oracle->set[i])
                         continue;
-                assert_ptr_equal(heap->slots[timers[i].position].timer, &timers[i]);
+                assert_ptr_equal(timerheap_slot(heap, timers[i].position)->timer, &timers[i]);
                 assert_int_equal(timerheap_at_ms(heap, &timers[i]), oracle->at_ms[i]);
         }
 }
@@ -182,10 +182,12 @@ static void out_of_memory_is_said_and_deinit_still_works(void **state)
         struct timerheap heap;
 
         (void)state;
-        alloc_fail_at(1);
-        assert_int_equal(timerheap_init(&heap, 10), -ENOMEM);
-        assert_true(alloc_has_failed());
-        timerheap_deinit(&heap);
+        for (unsigned int n = 1; n <= 3; n++) {
+                alloc_fail_at(n);
+                assert_int_equal(timerheap_init(&heap, TIMERHEAP_SEGMENT_SLOTS), -ENOMEM);
+                assert_true(alloc_has_failed());
+                timerheap_deinit(&heap);
+        }
 }
 
 static void a_heap_that_grows_keeps_its_timers_and_takes_more(void **state)
@@ -213,6 +215,43 @@ static void a_heap_that_grows_keeps_its_timers_and_takes_more(void **state)
         timerheap_deinit(&heap);
 }
 
+/* Over more than one segment, also where memory is out in between. */
+static void a_heap_of_many_grows_without_moving_what_is_in(void **state)
+{
+        enum { N = 3 * TIMERHEAP_SEGMENT_SLOTS, FIRST = TIMERHEAP_SEGMENT_SLOTS - 1 };
+        static struct timer timers[N];
+        const struct timerheap_slot *earliest;
+        struct timerheap heap;
+        uint64_t seed = 7, last_ms = 0;
+
+        (void)state;
+        assert_int_equal(timerheap_init(&heap, FIRST), 0);
+        for (size_t i = 0; i < FIRST; i++)
+                assert_int_equal(timerheap_set(&heap, &timers[i], random_next(&seed) % N), 0);
+        assert_int_equal(timerheap_set(&heap, &timers[FIRST], 0), TIMERHEAP_E_FULL);
+        earliest = timerheap_slot(&heap, 1);
+        for (unsigned int n = 3; n >= 1; n--) {
+                alloc_fail_at(n);
+                assert_int_equal(timerheap_grow(&heap, N), -ENOMEM);
+                assert_true(alloc_has_failed());
+                assert_int_equal(timerheap_set(&heap, &timers[FIRST], 0), TIMERHEAP_E_FULL);
+        }
+        assert_int_equal(timerheap_grow(&heap, N), 0);
+        for (size_t i = FIRST; i < N; i++)
+                assert_int_equal(timerheap_set(&heap, &timers[i], random_next(&seed) % N), 0);
+        assert_int_equal(timerheap_set(&heap, &(struct timer){}, 0), TIMERHEAP_E_FULL);
+        assert_ptr_equal(timerheap_slot(&heap, 1), earliest);
+        for (size_t i = 0; i < N; i++) {
+                const uint64_t next_ms = timerheap_next_ms(&heap);
+
+                assert_true(next_ms >= last_ms);
+                assert_non_null(timerheap_pop(&heap, next_ms));
+                last_ms = next_ms;
+        }
+        assert_null(timerheap_pop(&heap, TIMERHEAP_NEVER));
+        timerheap_deinit(&heap);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -223,6 +262,7 @@ int main(void)
                 cmocka_unit_test(cancelling_the_last_slot_and_twice_is_harmless),
                 cmocka_unit_test(out_of_memory_is_said_and_deinit_still_works),
                 cmocka_unit_test(a_heap_that_grows_keeps_its_timers_and_takes_more),
+                cmocka_unit_test(a_heap_of_many_grows_without_moving_what_is_in),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
