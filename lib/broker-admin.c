@@ -4,8 +4,9 @@
  * Administration: which entries there are, and away with some of them. Neither may stall the loop
  * where a million entries are, so both look at a bounded number of buckets at a time.
  *
- * A listing is paged by buckets, which are sized once: an entry stays in its bucket, so it is seen
- * once however much comes and goes between two pages.
+ * A listing is paged, and a purge walks, by positions in the table (lib/table.h): an entry stays
+ * where it is in their order, so it is seen once however much comes and goes between two pages or
+ * turns, and also if the table grows.
  *
  * A purge holds from the moment it is asked for. Until its walk has come to an entry, lookups go
  * through broker_lookup(), which asks the purges under way. An entry belongs to a purge if its
@@ -127,40 +128,47 @@ static void take_out_early(struct broker *broker, uint64_t now_ms)
         }
 }
 
-static void purge_entries(struct broker *broker, struct purge *purge, size_t bucket)
+/* Looks at the bucket of the cache that is at `position`; returns where it ends. */
+static uint64_t purge_entries(struct broker *broker, struct purge *purge, uint64_t position)
 {
-        const struct cache_entry *entry = cache_chain(&broker->cache, bucket), *next;
+        struct table *table = &broker->cache.table;
+        struct table_node *node = *table_bucket(table, position), *next;
 
-        for (; entry; entry = next) {
-                next = entry->next;
-                if (is_purged_by(broker, purge, entry))
-                        take_out(broker, purge, entry);
+        for (; node; node = next) {
+                next = node->next;
+                if (is_purged_by(broker, purge, cache_entry_of(node)))
+                        take_out(broker, purge, cache_entry_of(node));
         }
+        return table_bucket_end(table, position);
 }
 
-static void purge_memories(struct broker *broker, const struct purge *purge, size_t bucket)
+/* The same of the memory. */
+static uint64_t purge_memories(struct broker *broker, const struct purge *purge, uint64_t position)
 {
-        const struct memory_record *record = memory_chain(&broker->memory, bucket), *next;
+        struct table *table = &broker->memory.table;
+        struct table_node *node = *table_bucket(table, position), *next;
 
-        for (; record; record = next) {
-                next = record->next;
-                if (matches(broker, &purge->filter, memory_record_key(record)))
-                        memory_forget(&broker->memory, memory_record_key(record));
+        for (; node; node = next) {
+                const struct grant_key key = memory_record_key(memory_record_of(node));
+
+                next = node->next;
+                if (matches(broker, &purge->filter, key))
+                        memory_forget(&broker->memory, key);
         }
+        return table_bucket_end(table, position);
 }
 
 /* Looks at some buckets. Returns how many were left to look at of `n_buckets`. */
 static size_t go_on(struct broker *broker, struct purge *purge, size_t n_buckets)
 {
-        const size_t n_cache = broker->cache.mask + 1, n_all = n_cache + broker->memory.mask + 1;
-
-        for (; n_buckets > 0 && purge->next_bucket < n_all; n_buckets--, purge->next_bucket++) {
-                if (purge->next_bucket < n_cache)
-                        purge_entries(broker, purge, purge->next_bucket);
+        for (; n_buckets > 0 && purge->next < 2 * TABLE_END; n_buckets--) {
+                if (purge->next < TABLE_END)
+                        purge->next = purge_entries(broker, purge, purge->next);
                 else
-                        purge_memories(broker, purge, purge->next_bucket - n_cache);
+                        purge->next = TABLE_END +
+                                      purge_memories(broker, purge, purge->next - TABLE_END);
         }
-        if (purge->next_bucket == n_all) {
+        if (purge->next == 2 * TABLE_END) {
                 list_unlink(&purge->link);
                 if (purge == &broker->sweep)
                         return n_buckets;
@@ -248,40 +256,58 @@ static void show(const struct broker *broker, const struct cache_entry *entry, u
                 ret->refresh_in_ms = token->refresh_at_ms - now_ms;
 }
 
-/* Shows the entries of a bucket, if there is room for all of them. On an empty page there is: a
- * bucket holds a handful, since nobody outside can choose who shares one. */
-static bool show_bucket(struct broker *broker, const struct filter *filter, size_t bucket,
-                        size_t limit, uint64_t now_ms, struct page *page)
+/* Shows the entries of one bucket from `from` to before `to`, if there is room for all of them. */
+static bool show_range(const struct broker *broker, const struct filter *filter, uint64_t from,
+                       uint64_t to, size_t room, uint64_t now_ms, struct page *page)
 {
-        const size_t n_before = page->n, room = n_before == 0 ? BROKER_PAGE_MAX : limit;
+        const size_t n_before = page->n;
 
-        for (const struct cache_entry *entry = cache_chain(&broker->cache, bucket); entry;
-             entry = entry->next) {
-                if (entry->token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS ||
+        for (struct table_node *node = *table_bucket(&broker->cache.table, from); node;
+             node = node->next) {
+                const struct cache_entry *entry = cache_entry_of(node);
+                const uint64_t position = table_position(node->hash);
+
+                if (position < from || position >= to ||
+                    entry->token->expires_at_ms < now_ms + FRESHNESS_LIVE_MIN_MS ||
                     broker_is_purged(broker, entry) ||
                     !matches(broker, filter, cache_entry_key(entry)))
                         continue;
                 if (page->n >= room) {
-                        page->n = n_before == 0 ? room : n_before;
-                        return n_before == 0;
+                        page->n = n_before;
+                        return false;
                 }
                 show(broker, entry, now_ms, &page->entries[page->n++]);
         }
         return true;
 }
 
+/* Shows what there is room for of one bucket from `from`; returns where that ends. On an empty page
+ * there is room for all at one position: two or three, since nobody outside can choose a hash. */
+static uint64_t show_bucket(const struct broker *broker, const struct filter *filter, uint64_t from,
+                            size_t limit, uint64_t now_ms, struct page *page)
+{
+        for (uint64_t to = table_bucket_end(&broker->cache.table, from); to > from;
+             to = from + (to - from) / 2)
+                if (show_range(broker, filter, from, to, limit, now_ms, page))
+                        return to;
+        if (page->n > 0)
+                return from;
+        (void)show_range(broker, filter, from, from + 1, BROKER_PAGE_MAX, now_ms, page);
+        return from + 1;
+}
+
 void broker_list(struct broker *broker, const struct filter *filter, uint64_t after, uint64_t limit,
                  uint64_t now_ms, struct page *ret)
 {
-        const size_t n_buckets = broker->cache.mask + 1;
-        size_t bucket = after < n_buckets ? after : n_buckets;
-        const size_t end = n_buckets - bucket > PAGE_BUCKETS_MAX ? bucket + PAGE_BUCKETS_MAX
-                                                                 : n_buckets;
+        uint64_t position = after < TABLE_END ? after : TABLE_END, before = TABLE_END;
 
         if (limit == 0 || limit > BROKER_PAGE_MAX)
                 limit = BROKER_PAGE_MAX;
         ret->n = 0;
-        while (bucket < end && show_bucket(broker, filter, bucket, limit, now_ms, ret))
-                bucket++;
-        ret->next = bucket < n_buckets ? bucket : 0;
+        for (size_t i = 0; i < PAGE_BUCKETS_MAX && position < TABLE_END && position != before;
+             i++) {
+                before = position;
+                position = show_bucket(broker, filter, position, limit, now_ms, ret);
+        }
+        ret->next = position < TABLE_END ? position : 0;
 }

@@ -136,6 +136,10 @@ const struct cache_entry *broker_peek(const struct broker *broker, struct grant_
 /* Whether the entry is to go by a purge that has not come to it yet. */
 bool broker_is_purged(const struct broker *broker, const struct cache_entry *entry);
 
+/* Whether a table still grows; and goes on with that: a bounded amount of work. */
+bool broker_is_growing(const struct broker *broker);
+void broker_tick_growth(struct broker *broker);
+
 /* Goes on with purges: a bounded amount of work. */
 void broker_tick_purges(struct broker *broker);
 

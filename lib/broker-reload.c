@@ -2,7 +2,7 @@
 
 /*
  * Another configuration, while callers wait. Everything that can fail is done before anything is
- * changed.
+ * changed. Tables that are to hold more grow in steps, in the turns that follow.
  *
  * A client application whose identity stays keeps its tokens, secrets and flights, whatever else of
  * it has changed. One whose identity is gone is retired: its requests under way are detached, so
@@ -23,6 +23,9 @@
 
 #include "broker-private.h"
 #include "error.h"
+
+/* Buckets of each table that one turn moves into a larger one. */
+#define GROW_BUCKETS_MAX 1024
 
 const struct policy *broker_policy(const struct broker *broker)
 {
@@ -253,6 +256,10 @@ static int grow(struct broker *broker, const struct settings *settings)
         if (r == 0)
                 r = timerheap_grow(&broker->pauses, (uint32_t)settings->max_flights);
         if (r == 0)
+                r = flights_reserve(&broker->flights, settings->max_flights);
+        if (r == 0)
+                r = memory_reserve(&broker->memory, settings->max_memories);
+        if (r == 0)
                 r = cache_set_limits(&broker->cache, settings->max_entries,
                                      settings->max_memory_bytes);
         return error_trace(r);
@@ -265,6 +272,19 @@ static void use_limits(struct broker *broker, const struct settings *settings, u
         memory_set_limit(&broker->memory, settings->max_memories);
         issuers_set_limits(&broker->issuers, settings, now_ms);
         broker->trimming = true; /* the next tick sees whether there is anything to trim */
+}
+
+bool broker_is_growing(const struct broker *broker)
+{
+        return table_is_growing(&broker->cache.table) || table_is_growing(&broker->memory.table) ||
+               table_is_growing(&broker->flights.table);
+}
+
+void broker_tick_growth(struct broker *broker)
+{
+        table_step(&broker->cache.table, GROW_BUCKETS_MAX);
+        table_step(&broker->memory.table, GROW_BUCKETS_MAX);
+        table_step(&broker->flights.table, GROW_BUCKETS_MAX);
 }
 
 int broker_reconfigure(struct broker *broker, const struct settings *settings,

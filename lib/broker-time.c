@@ -135,6 +135,7 @@ void broker_tick(struct broker *broker, uint64_t now_ms, int64_t wall_ms)
                 if (event == CACHE_EVENT_DUE && entry->used && !broker_is_purged(broker, entry))
                         refresh_entry(broker, entry, now_ms);
         }
+        broker_tick_growth(broker);
         broker->trimming = cache_trim(&broker->cache, TICK_ENTRIES_MAX);
         broker_tick_purges(broker);
         broker_start_flights(broker, now_ms);
@@ -149,7 +150,8 @@ uint64_t broker_next_tick_ms(const struct broker *broker)
         };
         uint64_t next_ms = cache_next_event_ms(&broker->cache);
 
-        if (!list_empty(&broker->purges) || broker->trimming || broker->overdue)
+        if (!list_empty(&broker->purges) || broker->trimming || broker->overdue ||
+            broker_is_growing(broker))
                 return 0;
         if (next_ms != TIMERHEAP_NEVER)
                 next_ms = (next_ms / ENTRY_GRAIN_MS + 1) * ENTRY_GRAIN_MS;

@@ -101,7 +101,7 @@ void broker_free(struct broker *broker)
         if (!broker)
                 return;
         assert(list_empty(&broker->replies));
-        if (broker->flights.buckets)
+        if (broker->flights.table.now.first)
                 free_flights(broker);
         for (size_t i = 0; broker->applications && i < broker->settings->n_clients; i++)
                 application_free(broker->applications[i], &broker->issuers);

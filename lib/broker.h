@@ -229,9 +229,9 @@ int broker_filter(const struct broker *broker, const struct token_request *reque
 struct purge {
         struct list link; /* broker::purges or ::purged */
         struct filter filter;
-        uint32_t number;    /* which it is of all */
-        size_t next_bucket; /* of the cache, then of the memory */
-        uint64_t n_purged;  /* entries taken out */
+        uint32_t number;   /* which it is of all */
+        uint64_t next;     /* position in the cache's table, then behind that in the memory's */
+        uint64_t n_purged; /* entries taken out */
 };
 
 /*
@@ -269,9 +269,9 @@ struct page {
 };
 
 /* A page of the entries that match, from where the page before ended (0: the beginning), `limit`
- * at most (0: BROKER_PAGE_MAX), but for the few that share a bucket, which are on one page. A
+ * at most (0: BROKER_PAGE_MAX), but for the few that share a position, which are on one page. A
  * bounded part of the table is looked at, so a page may be short, or empty, and not be the last. An
- * entry that is there all the time is on one page exactly. */
+ * entry that is there all the time is on one page exactly, also where the table grows meanwhile. */
 void broker_list(struct broker *broker, const struct filter *filter, uint64_t after, uint64_t limit,
                  uint64_t now_ms, struct page *ret);
 

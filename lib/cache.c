@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Chained buckets, as many as entries may be there (a power of two), so that a chain holds about
- * one entry at the cap. Address space for them is taken at once, memory only as they are used.
+ * As many buckets as entries may be there, so that a chain holds about one entry at the cap.
  *
  * SIEVE keeps entries in order of arrival and never moves one: a hit sets a flag and is done. The
  * hand walks from the oldest to the newest, spares whoever was hit since it last came by, and
@@ -38,7 +37,6 @@ static uint64_t memory_for(size_t key_size, const struct token *token)
 
 int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes)
 {
-        uint64_t n_buckets = 1;
         int r;
 
         assert(max_entries > 0 && max_entries < UINT32_MAX);
@@ -48,41 +46,42 @@ int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_byte
                 .max_memory_bytes = max_memory_bytes,
         };
         list_init(&cache->queue);
-        while (n_buckets < max_entries)
-                n_buckets *= 2;
-        cache->mask = n_buckets - 1;
-        cache->buckets = calloc(n_buckets, sizeof(struct cache_entry *));
-        if (!cache->buckets)
-                return error_trace(-ENOMEM);
-        r = timerheap_init(&cache->timers, (uint32_t)max_entries);
-        if (r) {
-                free(cache->buckets);
-                cache->buckets = NULL;
+        r = table_init(&cache->table, max_entries);
+        if (r)
                 return error_trace(r);
-        }
-        return 0;
+        r = timerheap_init(&cache->timers, (uint32_t)max_entries);
+        if (r)
+                table_deinit(&cache->table);
+        return error_trace(r);
 }
 
 struct grant_key cache_entry_key(const struct cache_entry *entry)
 {
         return (struct grant_key){
-                .hash = entry->hash, .size = entry->key_size, .bytes = entry->key_bytes};
+                .hash = entry->node.hash, .size = entry->key_size, .bytes = entry->key_bytes};
 }
 
-static struct cache_entry **find(const struct cache *cache, struct grant_key key)
+static struct table_node **find(const struct cache *cache, struct grant_key key)
 {
-        struct cache_entry **at = &cache->buckets[key.hash & cache->mask];
+        struct table_node **at = table_bucket(&cache->table, table_position(key.hash));
 
-        while (*at && !grant_key_equal(cache_entry_key(*at), key))
+        while (*at && !grant_key_equal(cache_entry_key(cache_entry_of(*at)), key))
                 at = &(*at)->next;
         return at;
 }
 
-static void drop(struct cache *cache, struct cache_entry **at)
+static struct cache_entry *find_entry(const struct cache *cache, struct grant_key key)
 {
-        struct cache_entry *entry = *at;
+        struct table_node *node = *find(cache, key);
 
-        *at = entry->next;
+        return node ? cache_entry_of(node) : NULL;
+}
+
+static void drop(struct cache *cache, struct table_node **at)
+{
+        struct cache_entry *entry = cache_entry_of(*at);
+
+        *at = entry->node.next;
         if (cache->hand == &entry->link)
                 cache->hand = entry->link.prev == &cache->queue ? NULL : entry->link.prev;
         list_unlink(&entry->link);
@@ -95,20 +94,20 @@ static void drop(struct cache *cache, struct cache_entry **at)
 
 static void drop_entry(struct cache *cache, struct cache_entry *entry)
 {
-        struct cache_entry **at = find(cache, cache_entry_key(entry));
+        struct table_node **at = find(cache, cache_entry_key(entry));
 
-        assert(*at == entry);
+        assert(*at == &entry->node);
         drop(cache, at);
 }
 
 void cache_deinit(struct cache *cache)
 {
-        if (!cache->buckets)
+        if (!cache->table.now.first)
                 return;
         list_for_each_safe (link, &cache->queue)
                 drop_entry(cache, entry_of(link));
         timerheap_deinit(&cache->timers);
-        free(cache->buckets);
+        table_deinit(&cache->table);
         *cache = (struct cache){};
 }
 
@@ -119,7 +118,7 @@ static bool is_live(const struct cache_entry *entry, uint64_t now_ms)
 
 struct cache_entry *cache_lookup(struct cache *cache, struct grant_key key, uint64_t now_ms)
 {
-        struct cache_entry *entry = *find(cache, key);
+        struct cache_entry *entry = find_entry(cache, key);
 
         if (!entry || !is_live(entry, now_ms))
                 return NULL;
@@ -130,7 +129,7 @@ struct cache_entry *cache_lookup(struct cache *cache, struct grant_key key, uint
 const struct cache_entry *cache_peek(const struct cache *cache, struct grant_key key,
                                      uint64_t now_ms)
 {
-        const struct cache_entry *entry = *find(cache, key);
+        const struct cache_entry *entry = find_entry(cache, key);
 
         return entry && is_live(entry, now_ms) ? entry : NULL;
 }
@@ -182,6 +181,8 @@ int cache_set_limits(struct cache *cache, size_t max_entries, uint64_t max_memor
         int r;
 
         r = timerheap_grow(&cache->timers, (uint32_t)max_entries);
+        if (r == 0)
+                r = table_grow(&cache->table, max_entries);
         if (r)
                 return error_trace(r);
         cache->max_entries = max_entries;
@@ -224,24 +225,22 @@ static void replace(struct cache *cache, struct cache_entry *entry, struct token
 
 static int insert(struct cache *cache, struct grant_key key, struct token *token)
 {
-        struct cache_entry **bucket, *entry;
+        struct cache_entry *entry;
 
         entry = malloc(offsetof(struct cache_entry, key_bytes) + key.size);
         if (!entry)
                 return error_trace(-ENOMEM);
         make_room(cache, 1, memory_for(key.size, token), NULL);
 
-        bucket = &cache->buckets[key.hash & cache->mask];
         /* Field by field, since the whole structure would be longer than this one may be. */
-        entry->next = *bucket;
+        entry->node = (struct table_node){.hash = key.hash};
         entry->link = (struct list){};
         entry->token = token_ref(token);
-        entry->hash = key.hash;
         entry->timer = (struct timer){};
         entry->key_size = (uint16_t)key.size;
         entry->visited = entry->used = entry->rejected = false;
         memcpy(entry->key_bytes, key.bytes, key.size);
-        *bucket = entry;
+        table_insert(&cache->table, &entry->node);
         list_push_front(&cache->queue, &entry->link);
         /* There is room: the heap holds as many as the cache, and one was just made. */
         (void)timerheap_set(&cache->timers, &entry->timer, token->refresh_at_ms);
@@ -261,7 +260,7 @@ int cache_store(struct cache *cache, struct grant_key key, struct token *token)
                 cache->counters.refused_too_large++;
                 return CACHE_E_TOO_LARGE;
         }
-        entry = *find(cache, key);
+        entry = find_entry(cache, key);
         if (!entry)
                 return error_trace(insert(cache, key, token));
         replace(cache, entry, token);
@@ -284,7 +283,7 @@ unsigned int cache_marks(const struct cache *cache, const struct cache_entry *en
 
 void cache_mark(struct cache *cache, struct grant_key key, unsigned int marks)
 {
-        struct cache_entry *entry = *find(cache, key);
+        struct cache_entry *entry = find_entry(cache, key);
 
         if (!entry)
                 return;
@@ -297,7 +296,7 @@ void cache_mark(struct cache *cache, struct grant_key key, unsigned int marks)
 
 void cache_remove(struct cache *cache, struct grant_key key)
 {
-        struct cache_entry **at = find(cache, key);
+        struct table_node **at = find(cache, key);
 
         if (!*at)
                 return;

@@ -3,8 +3,8 @@
 
 /*
  * The hash table: grant → token. Bounded by entries and by bytes; evicts by SIEVE (Zhang et al.,
- * NSDI 2024); drops what has run out. Nothing here walks the table: the buckets are sized once, an
- * eviction looks at CACHE_HAND_MAX entries at most, and expiry and renewal go by a heap of times.
+ * NSDI 2024); drops what has run out. Nothing here walks the table: it grows in steps, an eviction
+ * looks at CACHE_HAND_MAX entries at most, and expiry and renewal go by a heap of times.
  *
  * Times are milliseconds of one clock that stands still in no suspend (CLOCK_BOOTTIME).
  */
@@ -15,6 +15,7 @@
 
 #include "grant.h"
 #include "list.h"
+#include "table.h"
 #include "timerheap.h"
 #include "token.h"
 
@@ -26,11 +27,10 @@
 #define CACHE_MAKE_ROOM_MAX 256
 
 struct cache_entry {
-        struct cache_entry *next; /* in its bucket */
-        struct list link;         /* cache::queue */
-        struct token *token;      /* one reference */
-        uint64_t hash;
-        struct timer timer; /* cache::timers: the token's refresh point, then its end */
+        struct table_node node; /* cache::table */
+        struct list link;       /* cache::queue */
+        struct token *token;    /* one reference */
+        struct timer timer;     /* cache::timers: the token's refresh point, then its end */
         uint16_t key_size;
         bool visited;  /* hit since the hand came by */
         bool used;     /* asked for since the token came */
@@ -59,8 +59,7 @@ struct cache_counters {
 };
 
 struct cache {
-        struct cache_entry **buckets;
-        uint64_t mask;
+        struct table table;
         struct list queue; /* newest first */
         struct list *hand; /* where the next eviction begins to look; NULL: at the oldest */
         struct timerheap timers;
@@ -85,8 +84,8 @@ enum cache_event {
 /* 0 or -ENOMEM. */
 int cache_init(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes);
 
-/* Other caps from now on; the number of buckets stays, so that chains may get longer. What is too
- * much goes by cache_trim(). 0 or -ENOMEM, and nothing has changed. */
+/* Other caps from now on. Where more entries may be there, the table grows by table_step(); where
+ * fewer, what is too much goes by cache_trim(). 0 or -ENOMEM, and the caps have not changed. */
 int cache_set_limits(struct cache *cache, size_t max_entries, uint64_t max_memory_bytes);
 
 /* Evicts what is over the caps, `n` entries at most. Whether there is more. */
@@ -123,10 +122,10 @@ void cache_mark(struct cache *cache, struct grant_key key, unsigned int marks);
 /* Takes an entry out, if there is one. */
 void cache_remove(struct cache *cache, struct grant_key key);
 
-/* All entries, by buckets, of which there are mask + 1: the first of one, or NULL. */
-static inline const struct cache_entry *cache_chain(const struct cache *cache, size_t bucket)
+/* The entry of a node, of which there is one. For a walk through cache::table. */
+static inline struct cache_entry *cache_entry_of(struct table_node *node)
 {
-        return cache->buckets[bucket];
+        return list_entry(node, struct cache_entry, node);
 }
 
 /* The next thing that time has brought about; *ret_entry is set with CACHE_EVENT_DUE, and borrowed

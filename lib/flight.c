@@ -16,7 +16,6 @@
 int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters,
                  size_t max_waiters_per_flight)
 {
-        uint64_t n_buckets = 1;
         int r;
 
         *flights = (struct flights){
@@ -24,12 +23,8 @@ int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters
                 .max_waiters = max_waiters,
                 .max_waiters_per_flight = max_waiters_per_flight,
         };
-        while (n_buckets < max_flights)
-                n_buckets *= 2;
-        flights->mask = n_buckets - 1;
         list_init(&flights->all);
-        flights->buckets = calloc(n_buckets, sizeof(struct flight *));
-        r = flights->buckets ? 0 : -ENOMEM;
+        r = table_init(&flights->table, max_flights);
         if (r == 0)
                 r = shares_init(&flights->flight_shares, max_flights);
         if (r == 0)
@@ -44,8 +39,13 @@ void flights_deinit(struct flights *flights)
         assert(flights->n_flights == 0 && flights->n_waiters == 0);
         shares_deinit(&flights->waiter_shares);
         shares_deinit(&flights->flight_shares);
-        free(flights->buckets);
+        table_deinit(&flights->table);
         *flights = (struct flights){};
+}
+
+int flights_reserve(struct flights *flights, size_t max_flights)
+{
+        return error_trace(table_grow(&flights->table, max_flights));
 }
 
 void flights_set_limits(struct flights *flights, size_t max_flights, size_t max_waiters,
@@ -60,11 +60,11 @@ void flights_set_limits(struct flights *flights, size_t max_flights, size_t max_
 
 struct flight *flights_find(struct flights *flights, struct grant_key key)
 {
-        struct flight *flight = flights->buckets[key.hash & flights->mask];
+        struct table_node *node = *table_bucket(&flights->table, table_position(key.hash));
 
-        while (flight && !grant_key_equal(flight->key, key))
-                flight = flight->next;
-        return flight;
+        while (node && !grant_key_equal(list_entry(node, struct flight, node)->key, key))
+                node = node->next;
+        return node ? list_entry(node, struct flight, node) : NULL;
 }
 
 static int take_shares(struct flights *flights, const struct flight *flight, uid_t uid)
@@ -112,7 +112,6 @@ bool flights_admit_refresh(const struct flights *flights)
 
 int flight_new(struct flight **ret, struct flights *flights, struct grant_key key)
 {
-        struct flight **bucket = &flights->buckets[key.hash & flights->mask];
         struct flight *flight;
 
         assert(flights->n_flights < flights->max_flights);
@@ -121,7 +120,7 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
         if (!flight)
                 return error_trace(-ENOMEM);
         *flight = (struct flight){
-                .next = *bucket,
+                .node = {.hash = key.hash},
                 .link = LIST_INIT(flight->link),
                 .turn_link = LIST_INIT(flight->turn_link),
                 .place_link = LIST_INIT(flight->place_link),
@@ -131,7 +130,7 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
         };
         memcpy(flight->key_bytes, key.bytes, key.size);
         list_push_back(&flights->all, &flight->all_link);
-        *bucket = flight;
+        table_insert(&flights->table, &flight->node);
         flights->n_flights++;
         *ret = flight;
         return 0;
@@ -139,11 +138,11 @@ int flight_new(struct flight **ret, struct flights *flights, struct grant_key ke
 
 static void take_out_of_table(struct flights *flights, struct flight *flight)
 {
-        struct flight **at = &flights->buckets[flight->key.hash & flights->mask];
+        struct table_node **at = table_bucket(&flights->table, table_position(flight->node.hash));
 
-        while (*at != flight)
+        while (*at != &flight->node)
                 at = &(*at)->next;
-        *at = flight->next;
+        *at = flight->node.next;
 }
 
 void flight_free(struct flights *flights, struct flight *flight)

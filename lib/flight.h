@@ -18,6 +18,7 @@
 #include "reply.h"
 #include "secret.h"
 #include "share.h"
+#include "table.h"
 #include "timerheap.h"
 
 struct application;
@@ -46,8 +47,8 @@ enum flight_state {
 };
 
 struct flight {
-        struct flight *next;  /* in its bucket */
-        struct list all_link; /* flights::all */
+        struct table_node node; /* flights::table, unless it is detached */
+        struct list all_link;   /* flights::all */
         struct list link; /* issuer::queue or ::refreshes, broker::starts, ::running, ::paused or
                            * ::cancels, credentials::parked, by state */
         struct list turn_link;  /* issuer_turns::queued */
@@ -93,8 +94,7 @@ struct flight_counters {
 };
 
 struct flights {
-        struct flight **buckets;
-        uint64_t mask;
+        struct table table;
         size_t n_flights;
         size_t n_waiters;
         size_t max_flights;
@@ -109,6 +109,9 @@ struct flights {
 /* 0 or -ENOMEM. */
 int flights_init(struct flights *flights, size_t max_flights, size_t max_waiters,
                  size_t max_waiters_per_flight);
+
+/* Gets ready for so many: the table grows by table_step(). 0 or -ENOMEM. */
+int flights_reserve(struct flights *flights, size_t max_flights);
 
 /* Other limits from now on; who is in stays in. */
 void flights_set_limits(struct flights *flights, size_t max_flights, size_t max_waiters,

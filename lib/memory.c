@@ -18,38 +18,39 @@
 
 int memory_init(struct memory *memory, size_t max)
 {
-        uint64_t n_buckets = 1;
-
         assert(max > 0);
         *memory = (struct memory){.max = max};
         list_init(&memory->records);
-        while (n_buckets < max)
-                n_buckets *= 2;
-        memory->mask = n_buckets - 1;
-        memory->buckets = calloc(n_buckets, sizeof(struct memory_record *));
-        return memory->buckets ? 0 : error_trace(-ENOMEM);
+        return error_trace(table_init(&memory->table, max));
 }
 
 struct grant_key memory_record_key(const struct memory_record *record)
 {
         return (struct grant_key){
-                .hash = record->hash, .size = record->key_size, .bytes = record->key_bytes};
+                .hash = record->node.hash, .size = record->key_size, .bytes = record->key_bytes};
 }
 
-static struct memory_record **find(struct memory *memory, struct grant_key key)
+static struct table_node **find(struct memory *memory, struct grant_key key)
 {
-        struct memory_record **at = &memory->buckets[key.hash & memory->mask];
+        struct table_node **at = table_bucket(&memory->table, table_position(key.hash));
 
-        while (*at && !grant_key_equal(memory_record_key(*at), key))
+        while (*at && !grant_key_equal(memory_record_key(memory_record_of(*at)), key))
                 at = &(*at)->next;
         return at;
 }
 
-static void drop(struct memory *memory, struct memory_record **at)
+static struct memory_record *find_record(struct memory *memory, struct grant_key key)
 {
-        struct memory_record *record = *at;
+        struct table_node *node = *find(memory, key);
 
-        *at = record->next;
+        return node ? memory_record_of(node) : NULL;
+}
+
+static void drop(struct memory *memory, struct table_node **at)
+{
+        struct memory_record *record = memory_record_of(*at);
+
+        *at = record->node.next;
         list_unlink(&record->link);
         memory->n--;
         free(record);
@@ -68,6 +69,11 @@ static bool is_old(const struct memory_record *record, uint64_t now_ms)
         return now_ms - record->touched_at_ms >= MEMORY_KEEP_MS;
 }
 
+int memory_reserve(struct memory *memory, size_t max)
+{
+        return error_trace(table_grow(&memory->table, max));
+}
+
 void memory_set_limit(struct memory *memory, size_t max)
 {
         memory->max = max;
@@ -75,17 +81,17 @@ void memory_set_limit(struct memory *memory, size_t max)
 
 void memory_deinit(struct memory *memory)
 {
-        if (!memory->buckets)
+        if (!memory->table.now.first)
                 return;
         while (memory->n > 0)
                 drop_oldest(memory);
-        free(memory->buckets);
+        table_deinit(&memory->table);
         *memory = (struct memory){};
 }
 
 struct memory_record *memory_find(struct memory *memory, struct grant_key key, uint64_t now_ms)
 {
-        struct memory_record *record = *find(memory, key);
+        struct memory_record *record = find_record(memory, key);
 
         return record && !is_old(record, now_ms) ? record : NULL;
 }
@@ -107,10 +113,10 @@ static void make_room(struct memory *memory, uint64_t now_ms)
 
 struct memory_record *memory_touch(struct memory *memory, struct grant_key key, uint64_t now_ms)
 {
-        struct memory_record **at = find(memory, key), *record = *at;
+        struct memory_record *record = find_record(memory, key);
 
         if (record && is_old(record, now_ms)) {
-                drop(memory, at);
+                drop(memory, find(memory, key));
                 record = NULL;
         }
         if (!record) {
@@ -118,12 +124,11 @@ struct memory_record *memory_touch(struct memory *memory, struct grant_key key, 
                 if (!record)
                         return NULL;
                 make_room(memory, now_ms);
-                at = &memory->buckets[key.hash & memory->mask];
-                *record = (struct memory_record){
-                        .next = *at, .hash = key.hash, .key_size = (uint16_t)key.size};
+                *record = (struct memory_record){.node = {.hash = key.hash},
+                                                 .key_size = (uint16_t)key.size};
                 memcpy(record->key_bytes, key.bytes, key.size);
                 list_init(&record->link);
-                *at = record;
+                table_insert(&memory->table, &record->node);
                 memory->n++;
         }
         record->touched_at_ms = now_ms;
@@ -134,7 +139,7 @@ struct memory_record *memory_touch(struct memory *memory, struct grant_key key, 
 
 void memory_forget(struct memory *memory, struct grant_key key)
 {
-        struct memory_record **at = find(memory, key);
+        struct table_node **at = find(memory, key);
 
         if (*at)
                 drop(memory, at);

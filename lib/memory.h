@@ -14,6 +14,7 @@
 #include "grant.h"
 #include "list.h"
 #include "reason.h"
+#include "table.h"
 
 /* A refusal: 10 s, doubling to 60 s. */
 #define MEMORY_REFUSAL_FIRST_MS 10000
@@ -32,22 +33,20 @@
 #define MEMORY_KEEP_MS 120000
 
 struct memory_record {
-        struct memory_record *next; /* in its bucket */
-        struct list link;           /* memory::records */
+        struct table_node node; /* memory::table */
+        struct list link;       /* memory::records */
         uint64_t touched_at_ms;
         enum reason reason;       /* of the last refusal or failure */
         struct backoff refusal;   /* callers get the refusal until then */
         struct backoff miss;      /* callers get the failure until then */
         struct backoff refresh;   /* no refresh begins until then */
         struct backoff rejection; /* no fetch for a rejected token until then; from the sending */
-        uint64_t hash;
         uint16_t key_size;
         uint8_t key_bytes[];
 };
 
 struct memory {
-        struct memory_record **buckets;
-        uint64_t mask;
+        struct table table;
         struct list records; /* the one touched longest ago first */
         size_t n;
         size_t max;
@@ -56,6 +55,9 @@ struct memory {
 
 /* 0 or -ENOMEM. */
 int memory_init(struct memory *memory, size_t max);
+
+/* Gets ready for so many: the table grows by table_step(). 0 or -ENOMEM. */
+int memory_reserve(struct memory *memory, size_t max);
 
 /* Another cap from now on; what is too much goes one by one as records come. */
 void memory_set_limit(struct memory *memory, size_t max);
@@ -69,10 +71,10 @@ struct memory_record *memory_touch(struct memory *memory, struct grant_key key, 
 
 void memory_forget(struct memory *memory, struct grant_key key);
 
-/* All records, by buckets, of which there are mask + 1: the first of one, or NULL. */
-static inline const struct memory_record *memory_chain(const struct memory *memory, size_t bucket)
+/* The record of a node, of which there is one. For a walk through memory::table. */
+static inline struct memory_record *memory_record_of(struct table_node *node)
 {
-        return memory->buckets[bucket];
+        return list_entry(node, struct memory_record, node);
 }
 
 /* The key of a record; borrows from it. */

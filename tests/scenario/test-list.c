@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "broker-private.h"
+
 #define N         3000
 #define N_BUCKETS 16384
 
@@ -174,7 +176,7 @@ static void a_list_holds_just_what_matches(void **state)
 
 static void a_page_beyond_the_end_is_empty_and_the_last(void **state)
 {
-        static const uint64_t beyond[] = {N_BUCKETS, N_BUCKETS + 1, UINT64_MAX - 1, UINT64_MAX};
+        static const uint64_t beyond[] = {TABLE_END, TABLE_END + 1, UINT64_MAX - 1, UINT64_MAX};
         struct world world;
 
         (void)state;
@@ -206,12 +208,136 @@ static void a_page_looks_at_a_part_of_the_table(void **state)
         do {
                 broker_list(world.broker, &everything, after, 0, world.now_ms, &page);
                 assert_int_equal(page.n, 0);
-                assert_true(page.next == 0 || page.next == after + 4096);
+                assert_true(page.next == 0 || page.next == after + TABLE_END / N_BUCKETS * 4096);
                 after = page.next;
                 n++;
         } while (after > 0);
         assert_int_equal(n, N_BUCKETS / 4096);
         world_end(&world);
+}
+
+static void a_larger_cap_loses_nothing(void **state)
+{
+        struct world world;
+        uint64_t after = 0;
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_entries = 1;
+        world_start(&world);
+        world.settings.max_entries = N;
+        world_reconfigure(&world);
+        for (int i = 0; i < N; i++)
+                prime_numbered(&world, i);
+        memset(seen, 0, sizeof(seen));
+        do {
+                broker_list(world.broker, &everything, after, 0, world.now_ms, &page);
+                see_page();
+                after = page.next;
+        } while (after > 0);
+        for (int i = 0; i < N; i++)
+                assert_int_equal(seen[i], 1);
+        world_end(&world);
+}
+
+/* The table grows twice, over some turns each, between the pages and within them. */
+static void what_is_there_all_the_time_is_seen_exactly_once_while_the_table_grows(void **state)
+{
+        (void)state;
+        for (unsigned int seed = 1; seed <= 8; seed++) {
+                unsigned int random = seed, n_pages = 0;
+                struct world world;
+                uint64_t after = 0;
+                int at = 0;
+
+                world_init(&world);
+                world.settings.max_entries = seed % 2 ? 4096 : 64;
+                world.settings.max_memory_bytes = 1 << 24;
+                world_start(&world);
+                world.settings.max_entries = 4096;
+                world_reconfigure(&world);
+                for (int i = 0; i < N; i++)
+                        if (i % 3 != 1)
+                                prime_numbered(&world, i);
+                memset(seen, 0, sizeof(seen));
+                do {
+                        const uint64_t limit = seed < 3 ? seed
+                                                        : (uint64_t)(rand_r(&random) % 300 + 1);
+
+                        if (after > 0 && n_pages % 3 == 1 &&
+                            world.settings.max_entries < (size_t)8 * N_BUCKETS) {
+                                world.settings.max_entries *= 4;
+                                world_reconfigure(&world);
+                        }
+                        broker_list(world.broker, &everything, after, limit, world.now_ms, &page);
+                        assert_true(page.n <= limit);
+                        see_page();
+                        after = page.next;
+                        n_pages++;
+                        if (seed % 4 < 2)
+                                world_turn(&world);
+                        for (int k = 0; seed > 4 && k < 20 && at < N; k++, at++)
+                                if (at % 3 == 1)
+                                        prime_numbered(&world, at);
+                } while (after > 0);
+                for (int i = 0; i < N; i++)
+                        assert_in_range(seen[i], i % 3 == 1 ? 0 : 1, i % 3 == 1 ? seed > 4 : 1);
+                world_end(&world);
+        }
+}
+
+/* Keyed hashes do not do that: here they are made. */
+static void store_at(struct world *world, int number, uint64_t hash)
+{
+        uint8_t bytes[GRANT_KEY_MAX_BYTES];
+        struct token *token = NULL;
+        struct grant_key key;
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "s%d", number);
+        key = grant_key_make(bytes, world->broker->hash_key,
+                             &(struct grant){.identity = 11,
+                                             .subject_kind = SUBJECT_USERNAME,
+                                             .subject = TEXT(name),
+                                             .scope = TEXT(DEFAULT_SCOPE)});
+        key.hash = hash;
+        assert_int_equal(token_new(&token, TEXT(name), TEXT(""), world->now_ms, 3600 * SECONDS), 0);
+        assert_int_equal(cache_store(&world->broker->cache, key, token), 0);
+        token_unref(token);
+}
+
+static void a_bucket_may_be_on_many_pages_and_a_position_is_on_one(void **state)
+{
+        enum { N_HERE = 1000, LAST = N_BUCKETS - 1 };
+        const uint64_t per_bucket = TABLE_END / N_BUCKETS;
+
+        (void)state;
+        for (uint64_t limit = 0; limit <= 300; limit = limit < 4 ? limit + 1 : limit * 3) {
+                struct world world;
+                uint64_t after = 0;
+                size_t n_pages = 0;
+
+                begin(&world);
+                for (int i = 0; i < N_HERE; i++)
+                        store_at(&world, i, (per_bucket * LAST + (uint64_t)i * 7 % N_HERE) << 32);
+                for (int i = N_HERE; i < N_HERE + 3; i++)
+                        store_at(&world, i, ((per_bucket * 5 + 9) << 32) + (uint64_t)i);
+                memset(seen, 0, sizeof(seen));
+                do {
+                        broker_list(world.broker, &everything, after, limit, world.now_ms, &page);
+                        assert_true(page.n <= (limit == 0 || limit > 256 ? 256
+                                               : limit < 3               ? 3
+                                                                         : limit));
+                        see_page();
+                        after = page.next;
+                        n_pages++;
+                } while (after > 0);
+                for (int i = 0; i < N_HERE + 3; i++)
+                        assert_int_equal(seen[i], 1);
+                /* Pages are full but for those that have seen their part of the table. */
+                assert_true(n_pages <= N_HERE / (limit == 0 ? 256 : limit) + 6);
+                world_end(&world);
+        }
 }
 
 static void an_entry_is_shown_as_it_is(void **state)
@@ -260,6 +386,10 @@ int main(void)
                 cmocka_unit_test(a_list_holds_just_what_matches),
                 cmocka_unit_test(a_page_beyond_the_end_is_empty_and_the_last),
                 cmocka_unit_test(a_page_looks_at_a_part_of_the_table),
+                cmocka_unit_test(a_larger_cap_loses_nothing),
+                cmocka_unit_test(
+                        what_is_there_all_the_time_is_seen_exactly_once_while_the_table_grows),
+                cmocka_unit_test(a_bucket_may_be_on_many_pages_and_a_position_is_on_one),
                 cmocka_unit_test(an_entry_is_shown_as_it_is),
         };
 

@@ -401,6 +401,74 @@ static void the_count_is_of_what_a_purge_took_out(void **state)
         world_end(&world);
 }
 
+/* Twice while it walks, over many turns: nothing is left, and nothing that came since is taken. */
+static void a_purge_is_complete_though_the_table_grows_meanwhile(void **state)
+{
+        enum { N = 600 };
+
+        (void)state;
+        for (unsigned int n_turns = 0; n_turns < 64; n_turns += 9) {
+                struct caller caller = {};
+                struct purge purge;
+                struct world world;
+                size_t n_anew = 0;
+                char name[16];
+
+                begin(&world);
+                for (int i = 0; i < N; i++) {
+                        (void)snprintf(name, sizeof(name), "s%d", i);
+                        (void)world_prime(&world, name, 3600);
+                }
+                assert_true(world_purge(&world, &everything, &purge));
+                for (unsigned int i = 0; i < n_turns; i++)
+                        world_turn(&world);
+                for (int i = 0; world.n_purging > 0; i++) {
+                        if (i == 0 || i == 20) {
+                                world.settings.max_entries *= 4;
+                                world_reconfigure(&world);
+                        }
+                        if (i < N && i % 2) {
+                                (void)snprintf(name, sizeof(name), "s%d", i);
+                                world_ask_user(&world, &caller, name);
+                                assert_waits(&caller);
+                                world_finish(&world, NULL, ENDING_TOKEN);
+                                n_anew++;
+                        }
+                        world_turn(&world);
+                }
+                assert_int_equal(purge.n_purged, N);
+                assert_int_equal(world_counters(&world).entries, n_anew);
+                world_end(&world);
+        }
+}
+
+/* As in a daemon that was started so: a turn does not look at all that there is. */
+static void a_purge_takes_many_turns_also_where_the_table_was_small_once(void **state)
+{
+        enum { N = 3000 };
+        struct purge purge;
+        struct world world;
+        char name[16];
+
+        (void)state;
+        world_init(&world);
+        world.settings.max_entries = 1;
+        world.settings.max_memory_bytes = 1 << 24;
+        world_start(&world);
+        world.settings.max_entries = MANY_BUCKETS;
+        world_reconfigure(&world);
+        for (int i = 0; i < N; i++) {
+                (void)snprintf(name, sizeof(name), "s%d", i);
+                (void)world_prime(&world, name, 3600);
+        }
+        assert_true(world_purge(&world, &everything, &purge));
+        world_turn(&world);
+        assert_in_range(purge.n_purged, 0, N / 20);
+        assert_true(walk(&world) > 60);
+        assert_int_equal(purge.n_purged, N);
+        world_end(&world);
+}
+
 static void purges_up_to_the_limit_are_under_way_and_one_more_is_turned_away(void **state)
 {
         struct purge purges[9];
@@ -490,6 +558,8 @@ int main(void)
                 cmocka_unit_test(nothing_is_purged_while_the_daemon_stops),
                 cmocka_unit_test(what_is_remembered_of_what_is_purged_is_forgotten),
                 cmocka_unit_test(the_count_is_of_what_a_purge_took_out),
+                cmocka_unit_test(a_purge_is_complete_though_the_table_grows_meanwhile),
+                cmocka_unit_test(a_purge_takes_many_turns_also_where_the_table_was_small_once),
                 cmocka_unit_test(purges_up_to_the_limit_are_under_way_and_one_more_is_turned_away),
                 cmocka_unit_test(an_abort_ends_the_purges_under_way),
                 cmocka_unit_test(a_filter_is_made_of_what_a_request_says),

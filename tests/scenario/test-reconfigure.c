@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "broker-private.h"
+
 #define NEW_URL "https://issuer.example/V/token"
 
 static char *const new_url = (char *)NEW_URL;
@@ -541,6 +543,48 @@ static void lowered_caps_of_the_cache_are_reached_in_small_steps(void **state)
         }
 }
 
+/* Nobody waits for it, and the loop turns until it is done. */
+static void raised_limits_have_the_tables_grow_in_small_steps(void **state)
+{
+        (void)state;
+        for (int which = 0; which < 3; which++) {
+                struct caller caller = {};
+                struct world world;
+                uint64_t serial;
+                int n_turns = 0;
+
+                world_init(&world);
+                world.settings.max_entries = world.settings.max_memories = 8192;
+                world.settings.max_flights = 8192;
+                world_start(&world);
+                serial = prime(&world, CLIENT_PORTAL, "anna");
+                ask(&world, &caller, CLIENT_PORTAL, "bert");
+                assert_waits(&caller);
+                if (which == 0)
+                        world.settings.max_entries = 65536;
+                else if (which == 1)
+                        world.settings.max_memories = 65536;
+                else
+                        world.settings.max_flights = 65536;
+                world_reconfigure(&world);
+                for (; broker_is_growing(world.broker); n_turns++) {
+                        struct caller other = {};
+
+                        assert_int_equal(broker_next_tick_ms(world.broker), 0);
+                        ask(&world, &other, CLIENT_PORTAL, "anna");
+                        assert_hit(&other, serial);
+                        world_turn(&world);
+                }
+                assert_in_range(n_turns, 6, 8);
+                sweep_to_the_end(&world);
+                world_turn(&world);
+                assert_true(broker_next_tick_ms(world.broker) > world.now_ms);
+                world_finish(&world, NULL, ENDING_TOKEN);
+                assert_token(&caller, serial + 1);
+                world_end(&world);
+        }
+}
+
 static void who_is_in_stays_in_where_limits_are_lowered(void **state)
 {
         struct caller callers[6] = {}, caller = {};
@@ -795,6 +839,7 @@ int main(void)
                 cmocka_unit_test(a_note_names_what_is_there_or_is_not_given),
                 cmocka_unit_test(what_a_rule_has_used_of_its_fetches_is_kept),
                 cmocka_unit_test(lowered_caps_of_the_cache_are_reached_in_small_steps),
+                cmocka_unit_test(raised_limits_have_the_tables_grow_in_small_steps),
                 cmocka_unit_test(who_is_in_stays_in_where_limits_are_lowered),
                 cmocka_unit_test(raised_limits_start_who_queues),
                 cmocka_unit_test(a_sweep_takes_some_turns_and_ends_also_if_another_comes),

@@ -211,8 +211,8 @@ static void watch_flights(struct flights *flights, bool lowered)
                         count_holder(&waiters, list_entry(waiting, struct waiter, link)->peer->uid);
         }
         assert_int_equal(n, flights->n_flights);
-        for (size_t i = 0; i <= flights->mask; i++)
-                for (const struct flight *it = flights->buckets[i]; it; it = it->next)
+        for (uint64_t at = 0; at < TABLE_END; at = table_bucket_end(&flights->table, at))
+                for (struct table_node *it = *table_bucket(&flights->table, at); it; it = it->next)
                         n_in_table--;
         assert_int_equal(n_in_table, 0);
         watch_shares(&flights->flight_shares, &owners, flights->max_flights, lowered);

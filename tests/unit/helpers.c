@@ -135,6 +135,21 @@ struct grant_key key_of_number(struct key_buffer *buffer, unsigned int number)
         return key_of_subject(buffer, subject);
 }
 
+uint64_t count_buckets(const struct table *table)
+{
+        uint64_t n_buckets = 0;
+
+        for (uint64_t at = 0; at < TABLE_END; n_buckets++) {
+                size_t n = 0;
+
+                for (struct table_node *it = *table_bucket(table, at); it; it = it->next)
+                        n++;
+                assert_in_range(n, 0, 10);
+                at = table_bucket_end(table, at);
+        }
+        return n_buckets;
+}
+
 void encode_base64url(char *ret, struct text text)
 {
         EVP_EncodeBlock((unsigned char *)ret, (const unsigned char *)text.bytes, (int)text.size);

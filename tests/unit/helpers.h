@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "grant.h"
+#include "table.h"
 #include "text.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -55,6 +56,9 @@ struct key_buffer {
 /* Of a user name and one scope, for tests in which grants only have to differ. */
 struct grant_key key_of_subject(struct key_buffer *buffer, const char *subject);
 struct grant_key key_of_number(struct key_buffer *buffer, unsigned int number);
+
+/* How many buckets a table has; each holds a handful at most, or the test fails. */
+uint64_t count_buckets(const struct table *table);
 
 /* Base64url without padding; `ret` has room for 4/3 of it, rounded up, and a NUL. */
 void encode_base64url(char *ret, struct text text);

@@ -109,26 +109,20 @@ static void the_table_is_as_large_as_the_cap_and_evenly_filled(void **state)
 {
         static const struct {
                 size_t cap;
-                uint64_t mask;
-        } sizes[] = {{1, 0}, {2, 1}, {3, 3}, {4, 3}, {5, 7}, {64, 63}, {65, 127}, {1000, 1023}};
+                uint64_t buckets;
+        } sizes[] = {{1, 1}, {2, 2}, {3, 4}, {4, 4}, {5, 8}, {64, 64}, {65, 128}, {1000, 1024}};
         struct cache cache;
 
         (void)state;
         for (size_t i = 0; i < N_OF(sizes); i++) {
                 assert_int_equal(cache_init(&cache, sizes[i].cap, NO_CAP), 0);
-                assert_int_equal(cache.mask, sizes[i].mask);
+                assert_int_equal(count_buckets(&cache.table), sizes[i].buckets);
                 cache_deinit(&cache);
         }
         assert_int_equal(cache_init(&cache, 1000, NO_CAP), 0);
         for (unsigned int i = 0; i < 1000; i++)
                 store(&cache, i, "t");
-        for (uint64_t i = 0; i <= cache.mask; i++) {
-                size_t n = 0;
-
-                for (const struct cache_entry *entry = cache.buckets[i]; entry; entry = entry->next)
-                        n++;
-                assert_in_range(n, 0, 10);
-        }
+        assert_int_equal(count_buckets(&cache.table), 1024);
         cache_deinit(&cache);
 }
 
@@ -897,7 +891,7 @@ static void out_of_memory_loses_nothing(void **state)
         struct cache cache;
 
         (void)state;
-        for (unsigned int n = 1; n <= 2; n++) {
+        for (unsigned int n = 1; n <= 3; n++) {
                 alloc_fail_at(n);
                 assert_int_equal(cache_init(&cache, 2, NO_CAP), -ENOMEM);
                 assert_true(alloc_has_failed());
@@ -968,16 +962,64 @@ static void a_raised_cap_is_reached(void **state)
 
         (void)state;
         assert_int_equal(cache_init(&cache, 10, 10 * entry_cost()), 0);
-        alloc_fail_at(1);
-        assert_int_equal(cache_set_limits(&cache, 500, UINT64_MAX), -ENOMEM);
-        assert_true(alloc_has_failed());
-        assert_int_equal(cache.max_entries, 10);
-        assert_int_equal(cache.max_memory_bytes, 10 * entry_cost());
+        for (unsigned int n = 1; n <= 2; n++) {
+                alloc_fail_at(n);
+                assert_int_equal(cache_set_limits(&cache, 500, UINT64_MAX), -ENOMEM);
+                assert_true(alloc_has_failed());
+                assert_int_equal(cache.max_entries, 10);
+                assert_int_equal(cache.max_memory_bytes, 10 * entry_cost());
+                assert_int_equal(count_buckets(&cache.table), 16);
+        }
         assert_int_equal(cache_set_limits(&cache, 500, UINT64_MAX), 0);
         for (unsigned int i = 0; i < 600; i++)
                 store(&cache, i, "t");
         assert_int_equal(cache.n_entries, 500);
         cache_deinit(&cache);
+}
+
+/* Down and up again: there is a bucket for each entry, as if the cache had begun so. */
+static void the_table_grows_with_the_cap_and_loses_nothing(void **state)
+{
+        struct cache cache;
+
+        (void)state;
+        assert_int_equal(cache_init(&cache, 500, NO_CAP), 0);
+        for (unsigned int i = 0; i < 500; i++)
+                store(&cache, i, "t");
+        assert_int_equal(cache_set_limits(&cache, 300, NO_CAP), 0);
+        assert_false(cache_trim(&cache, 200));
+        assert_int_equal(cache_set_limits(&cache, 500, NO_CAP), 0);
+        assert_false(table_is_growing(&cache.table));
+        assert_int_equal(count_buckets(&cache.table), 512);
+        assert_int_equal(cache_set_limits(&cache, 5000, NO_CAP), 0);
+        for (unsigned int n = 500; n < 5000; n++) {
+                if (n % 10 == 0) {
+                        assert_true(table_is_growing(&cache.table) == (n < 500 + 512));
+                        table_step(&cache.table, 10);
+                }
+                store(&cache, n, "t");
+                for (unsigned int i = n < 600 ? 200 : n - 100; i <= n; i++)
+                        assert_holds(&cache, i, "t");
+                if (n % 7 == 0) {
+                        remove_number(&cache, n - 50);
+                        assert_null(lookup(&cache, n - 50));
+                        store(&cache, n - 50, "t");
+                }
+        }
+        assert_false(table_is_growing(&cache.table));
+        assert_int_equal(count_buckets(&cache.table), 8192);
+        assert_int_equal(cache.n_entries, 4800);
+        cache_deinit(&cache);
+
+        assert_int_equal(cache_init(&cache, 10, NO_CAP), 0); /* and it may end meanwhile */
+        for (unsigned int i = 0; i < 10; i++)
+                store(&cache, i, NEEDLE);
+        assert_int_equal(cache_set_limits(&cache, 5000, NO_CAP), 0);
+        table_step(&cache.table, 7);
+        frees_watch(NEEDLE);
+        cache_deinit(&cache);
+        assert_int_equal(frees_dirty(), 0);
+        frees_watch(NULL);
 }
 
 static void a_mark_on_what_is_not_there_is_none(void **state)
@@ -1034,6 +1076,7 @@ int main(void)
                 cmocka_unit_test(a_lowered_cap_is_reached_by_trimming_in_steps),
                 cmocka_unit_test(a_store_over_a_lowered_cap_evicts_some_and_not_all),
                 cmocka_unit_test(a_raised_cap_is_reached),
+                cmocka_unit_test(the_table_grows_with_the_cap_and_loses_nothing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,27 +61,52 @@ static void the_table_is_as_large_as_the_cap_and_evenly_filled(void **state)
 {
         static const struct {
                 size_t cap;
-                uint64_t mask;
-        } sizes[] = {{0, 0}, {1, 0}, {2, 1}, {3, 3}, {5, 7}, {64, 63}, {65, 127}, {500, 511}};
+                uint64_t buckets;
+        } sizes[] = {{0, 1}, {1, 1}, {2, 2}, {3, 4}, {5, 8}, {64, 64}, {65, 128}, {500, 512}};
         static struct flight *all[500];
         struct flights flights;
 
         (void)state;
         for (size_t i = 0; i < N_OF(sizes); i++) {
                 assert_int_equal(flights_init(&flights, sizes[i].cap, 1, 1), 0);
-                assert_int_equal(flights.mask, sizes[i].mask);
+                assert_int_equal(count_buckets(&flights.table), sizes[i].buckets);
                 flights_deinit(&flights);
         }
         assert_int_equal(flights_init(&flights, N_OF(all), 1, 1), 0);
         for (unsigned int i = 0; i < N_OF(all); i++)
                 all[i] = new_flight(&flights, i);
-        for (uint64_t i = 0; i <= flights.mask; i++) {
-                size_t n = 0;
+        assert_int_equal(count_buckets(&flights.table), 512);
+        for (size_t i = 0; i < N_OF(all); i++)
+                flight_free(&flights, all[i]);
+        flights_deinit(&flights);
+}
 
-                for (const struct flight *it = flights.buckets[i]; it; it = it->next)
-                        n++;
-                assert_in_range(n, 0, 10);
+static void the_table_grows_with_the_cap_and_flights_may_end_meanwhile(void **state)
+{
+        static struct flight *all[500];
+        struct flights flights;
+
+        (void)state;
+        assert_int_equal(flights_init(&flights, 50, 1, 1), 0);
+        for (unsigned int i = 0; i < 50; i++)
+                all[i] = new_flight(&flights, i);
+        alloc_fail_at(1);
+        assert_int_equal(flights_reserve(&flights, N_OF(all)), -ENOMEM);
+        assert_true(alloc_has_failed());
+        assert_int_equal(flights_reserve(&flights, N_OF(all)), 0);
+        flights_set_limits(&flights, N_OF(all), 1, 1);
+        for (unsigned int i = 50; i < N_OF(all); i++) {
+                all[i] = new_flight(&flights, i);
+                for (unsigned int k = i < 100 ? 0 : i - 100; k <= i; k++)
+                        assert_ptr_equal(find(&flights, k), all[k]);
+                if (i % 2)
+                        flight_detach(&flights, all[i]);
+                flight_free(&flights, all[i]);
+                assert_null(find(&flights, i));
+                all[i] = new_flight(&flights, i);
+                table_step(&flights.table, 1);
         }
+        assert_int_equal(count_buckets(&flights.table), 512);
         for (size_t i = 0; i < N_OF(all); i++)
                 flight_free(&flights, all[i]);
         flights_deinit(&flights);
@@ -508,6 +533,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_new_flight_is_found_by_its_key_and_waits_to_start),
                 cmocka_unit_test(the_table_is_as_large_as_the_cap_and_evenly_filled),
+                cmocka_unit_test(the_table_grows_with_the_cap_and_flights_may_end_meanwhile),
                 cmocka_unit_test(flights_of_equal_hash_are_told_apart_and_freed_in_any_order),
                 cmocka_unit_test(waiters_keep_their_order_and_are_counted),
                 cmocka_unit_test(new_flights_are_admitted_up_to_the_cap),

@@ -33,8 +33,8 @@ static size_t count(const struct memory *memory)
         size_t in_buckets = 0, in_list = 0;
         uint64_t last_ms = 0;
 
-        for (uint64_t i = 0; i <= memory->mask; i++)
-                for (const struct memory_record *it = memory->buckets[i]; it; it = it->next)
+        for (uint64_t at = 0; at < TABLE_END; at = table_bucket_end(&memory->table, at))
+                for (struct table_node *it = *table_bucket(&memory->table, at); it; it = it->next)
                         in_buckets++;
         list_for_each (link, &memory->records) {
                 const struct memory_record *it = list_entry(link, struct memory_record, link);
@@ -327,10 +327,18 @@ static void another_cap_is_reached_little_by_little(void **state)
                 assert_non_null(find(&memory, i, 1000));
         }
         assert_int_equal(count(&memory), 4);
+        alloc_fail_at(1);
+        assert_int_equal(memory_reserve(&memory, 100), -ENOMEM);
+        assert_true(alloc_has_failed());
+        assert_int_equal(memory_reserve(&memory, 100), 0);
         memory_set_limit(&memory, 100);
-        for (unsigned int i = 20; i < 200; i++)
+        for (unsigned int i = 20; i < 200; i++) {
                 assert_non_null(touch(&memory, i, 1000));
+                assert_non_null(find(&memory, i - 3, 1000));
+                table_step(&memory.table, 1);
+        }
         assert_int_equal(count(&memory), 100);
+        assert_int_equal(count_buckets(&memory.table), 128);
         memory_deinit(&memory);
 }
 
