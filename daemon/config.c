@@ -32,6 +32,7 @@
 #include "config-text.h"
 #include "config-url.h"
 #include "secrets.h"
+#include "sources.h"
 
 #define FILE_MAX_BYTES     ((size_t)1024 * 1024)
 #define NO_PROXY_MAX_BYTES 4096
@@ -455,6 +456,7 @@ void config_free(struct config *config)
         }
         free(config->settings.clients);
         free(config->secrets);
+        sources_free(config->sources);
         free(config->tls);
         free(config->listeners);
         policy_deinit(&config->policy);

@@ -16,6 +16,8 @@
 #include "../lib/settings.h"
 #include "protect.h"
 
+struct sources;
+
 /* One socket to listen on. "tcp = localhost:PORT" makes two of them, 127.0.0.1 first. */
 struct listener_config {
         struct sockaddr_storage address; /* AF_UNIX, AF_INET or AF_INET6; TCP is always loopback */
@@ -108,6 +110,9 @@ struct config {
         /* Owned; two per settings.clients: [2 * i] is the current one of clients[i], [2 * i + 1]
          * the next one, or none. */
         struct secret_source *secrets;
+        /* Owned; what they were when it was loaded, until the keeper takes that; NULL: they were
+         * not read. See sources.h. */
+        struct sources *sources;
         struct client_tls *tls;            /* owned; one per settings.clients, same order */
         struct listener_config *listeners; /* owned; at least one */
         size_t n_listeners;

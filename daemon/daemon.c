@@ -140,8 +140,6 @@ static int daemon_init(struct daemon *daemon, const struct config *config, struc
                 r = broker_new(&daemon->broker, &config->settings, &config->policy, hash_key);
         if (r == 0)
                 r = keeper_init(&daemon->keeper, config, daemon->broker, &daemon->loop);
-        if (r == KEEPER_E_UNUSABLE)
-                return DAEMON_E_CONFIG;
         if (r == 0)
                 r = upstream_init(&daemon->upstream, &daemon->loop, &config->upstream,
                                   config->settings.max_in_flight_total);
@@ -187,14 +185,6 @@ static void daemon_deinit(struct daemon *daemon)
                 close(daemon->signals.fd);
         loop_deinit(&daemon->loop);
         headroom_deinit(&daemon->headroom);
-}
-
-int daemon_check(const struct config *config)
-{
-        const int r = keeper_check(config, stderr);
-
-        audit_check(&config->audit, config->path, stderr);
-        return r == KEEPER_E_UNUSABLE ? DAEMON_E_CONFIG : error_trace(r);
 }
 
 int daemon_run(const struct config *config, struct inherit *inherit, struct notify *notify)

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Whatever happens in a folder that holds a secret makes all secrets of files be read again, a
- * moment later, so that a burst of events is one reading; reading is cheap, and it is the broker
- * that finds out whether a secret is new. That also covers folders whose files are links into
- * another one that is exchanged as a whole.
+ * Whatever happens in a folder that holds a secret makes all secrets be read again, a moment later,
+ * so that a burst of events is one reading; reading is cheap, and it is the broker that finds out
+ * whether a secret is new. That also covers folders whose files are links into another one that is
+ * exchanged as a whole.
+ *
+ * A thread reads, since a file system may hang, and one at a time: what is asked for meanwhile is
+ * the next reading's, since the present one may have passed the file already. A reading that hangs
+ * is waited for, but nobody else has to: refused flights go on without it. It is left behind when
+ * another configuration comes, which may be the one without that file.
  */
 
 #include "keeper.h"
 
+#include <assert.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "errand.h"
 #include "log.h"
-#include "secrets.h"
+#include "sources.h"
 
 /* From the first event to the reading. */
 #define SETTLE_MS 100
@@ -28,106 +33,16 @@
 /* A folder that is not there, or cannot be watched, is tried again after this. */
 #define RETRY_MS 60000
 
-/* Of a message: the path of the configuration and a line. */
-#define PREFIX_MAX_BYTES 4200
-
 /* Of "credential NAME". */
 #define SOURCE_MAX_BYTES 300
 
 #define DAY_S         INT64_C(86400)
 #define DAY_MS        ((uint64_t)DAY_S * 1000)
 #define WARN_BEFORE_S (30 * DAY_S)
-#define WATCHED_EVENTS                                                                       \
-        (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | \
-         IN_MOVE_SELF)
 
 static const struct secret_source *source_of(const struct config *config, size_t client, size_t i)
 {
         return &config->secrets[client * CREDENTIALS_MAX + i];
-}
-
-/* Reads both secrets of a client; `kept` (NULL: nothing) tells what stands in for one that cannot
- * be read. 0, -ENOMEM or KEEPER_E_UNUSABLE, having said why on `errors`. */
-static int read_client(const struct config *config, size_t client, const struct broker *kept,
-                       struct secret secrets[CREDENTIALS_MAX], FILE *errors)
-{
-        int r, result = 0;
-
-        for (size_t i = 0; i < CREDENTIALS_MAX; i++) {
-                r = secrets_read(&secrets[i], source_of(config, client, i), config->path,
-                                 config->policy.own_uid, errors);
-                if (r > 0) {
-                        const struct secret *old = kept ? broker_secret(kept, client, i) : NULL;
-
-                        result = KEEPER_E_UNUSABLE;
-                        r = old ? secret_assign(&secrets[i], old->bytes, old->size) : 0;
-                }
-                if (r < 0)
-                        return error_trace(r);
-        }
-        return result;
-}
-
-static void wipe(struct secret secrets[CREDENTIALS_MAX])
-{
-        for (size_t i = 0; i < CREDENTIALS_MAX; i++)
-                secret_deinit(&secrets[i]);
-}
-
-static int check_key(const struct config *config, size_t client, FILE *errors)
-{
-        const struct client_tls *tls = &config->tls[client];
-        char prefix[PREFIX_MAX_BYTES];
-        int r;
-
-        if (!tls->key_file)
-                return 0;
-        (void)snprintf(prefix, sizeof(prefix), "%s:%d: ", config->path, tls->line);
-        r = secrets_check_path(tls->key_file, config->policy.own_uid, prefix, errors);
-        return r > 0 ? KEEPER_E_UNUSABLE : error_trace(r);
-}
-
-/* Whether a file that libcurl will need can be read; said if not. */
-static bool is_readable(const char *path, const char *option, FILE *errors)
-{
-        if (!path || access(path, R_OK) == 0)
-                return true;
-        fprintf(errors, "%s: cannot be read: %s; it is given as '%s'\n", path, strerror(errno),
-                option);
-        return false;
-}
-
-/* Reads all into the broker, or (NULL) nowhere, and says all that is wrong. */
-static int read_all(const struct config *config, struct broker *broker, FILE *errors)
-{
-        int r, result = 0;
-
-        if (!is_readable(config->upstream.ca_file, "ca_file", errors))
-                result = KEEPER_E_UNUSABLE;
-        for (size_t i = 0; i < config->settings.n_clients; i++) {
-                struct secret secrets[CREDENTIALS_MAX] = {};
-
-                if (!is_readable(config->tls[i].cert_file, "cert_file", errors))
-                        result = KEEPER_E_UNUSABLE;
-                r = read_client(config, i, NULL, secrets, errors);
-                if (r == 0 && broker)
-                        (void)broker_set_secrets(broker, i, secrets);
-                wipe(secrets);
-                if (r > 0)
-                        result = r;
-                if (r >= 0)
-                        r = check_key(config, i, errors);
-                if (r > 0)
-                        result = r;
-                if (r < 0)
-                        return error_trace(r);
-        }
-        return result;
-}
-
-int keeper_check(const struct config *config, FILE *errors)
-{
-        return error_trace(read_all(config, NULL, errors));
 }
 
 /* Says in the log what was said on a stream about a client's secrets, line by line. */
@@ -174,31 +89,251 @@ static void log_read(const struct config *config, size_t client)
                           name, where, name_source(next, second));
 }
 
-/* Reads a client's secrets into the broker; one that cannot be read stays as it is. Whether all
- * could be read. */
-static bool reread(struct keeper *keeper, size_t client)
+static void read_within(struct keeper *keeper, uint64_t time_ms)
 {
-        struct secret secrets[CREDENTIALS_MAX] = {};
-        char *said = NULL;
-        size_t size;
-        FILE *errors = open_memstream(&said, &size);
+        if (keeper->reread_at_ms > keeper->loop->now_ms + time_ms)
+                keeper->reread_at_ms = keeper->loop->now_ms + time_ms;
+}
+
+static void changed(struct loop_source *source, uint32_t events)
+{
+        char buffer[4096];
+
+        while (read(source->fd, buffer, sizeof(buffer)) > 0)
+                ;
+        read_within(list_entry(source, struct keeper, watch), SETTLE_MS);
+}
+
+/* Takes `fd`, which may be -1, in the place of the one before. */
+static int use_watch(struct keeper *keeper, int fd)
+{
         int r;
 
-        if (!errors)
-                return false;
-        r = read_client(keeper->config, client, keeper->broker, secrets, errors);
-        if (fclose(errors) != 0 || !said) {
-                wipe(secrets);
-                free(said);
-                return false;
+        if (keeper->watch.fd >= 0) {
+                loop_remove(keeper->loop, &keeper->watch);
+                close(keeper->watch.fd);
         }
-        if (r > 0)
-                log_kept(keeper->config->settings.clients[client].name, said);
-        if (r >= 0 && broker_set_secrets(keeper->broker, client, secrets))
+        keeper->watch.fd = fd;
+        if (fd < 0)
+                return 0;
+        r = loop_add(keeper->loop, &keeper->watch, EPOLLIN);
+        if (r < 0) {
+                close(fd);
+                keeper->watch.fd = -1;
+        }
+        return error_trace(r);
+}
+
+static void wipe(struct secret secrets[CREDENTIALS_MAX])
+{
+        for (size_t i = 0; i < CREDENTIALS_MAX; i++)
+                secret_deinit(&secrets[i]);
+}
+
+/* Copies of what was read, since a thread's memory is elsewhere than what protect.h locks, whatever
+ * it grows to; the secret that the broker has stands in for one that could not be read. 0 or
+ * -ENOMEM. */
+static int copy_secrets(const struct keeper *keeper, size_t client,
+                        const struct client_sources *read, struct secret copies[CREDENTIALS_MAX])
+{
+        int r = 0;
+
+        for (size_t i = 0; i < CREDENTIALS_MAX && r == 0; i++) {
+                const struct secret *from = read->unusable[i]
+                                                    ? broker_secret(keeper->broker, client, i)
+                                                    : &read->secrets[i];
+
+                r = secret_assign(&copies[i], from->bytes, from->size);
+        }
+        return error_trace(r);
+}
+
+/* Gives the broker what was read for a client. Whether all of it could be read. */
+static bool take_client(struct keeper *keeper, size_t client, struct client_sources *read,
+                        bool first)
+{
+        struct secret copies[CREDENTIALS_MAX] = {};
+        const int r = read->result < 0 ? read->result : copy_secrets(keeper, client, read, copies);
+
+        wipe(read->secrets);
+        if (read->result > 0)
+                log_kept(keeper->config->settings.clients[client].name, read->said);
+        if (r == 0 && broker_set_secrets(keeper->broker, client, copies) && !first)
                 log_read(keeper->config, client);
-        wipe(secrets);
-        free(said);
-        return r == 0;
+        if (r < 0)
+                read_within(keeper, RETRY_MS);
+        wipe(copies);
+        return r == 0 && read->result == 0;
+}
+
+static void mind_unwatched(struct keeper *keeper, size_t client, const struct client_sources *read)
+{
+        for (size_t i = 0; i < CREDENTIALS_MAX; i++) {
+                const struct secret_source *source = source_of(keeper->config, client, i);
+
+                if (!read->unwatched[i])
+                        continue;
+                log_warning("%s:%d: the folder of %s cannot be watched: %s; the secret is read "
+                            "again every minute, and when the issuer refuses it",
+                            keeper->config->path, source->line, source->where,
+                            strerror(read->unwatched[i]));
+                read_within(keeper, RETRY_MS);
+        }
+}
+
+/* Gives the broker what was read. 0, or -errno: there is no watch. */
+static int take(struct keeper *keeper, struct sources *sources, bool first)
+{
+        const int r = use_watch(keeper, sources->watch_fd);
+        bool good = true;
+
+        sources->watch_fd = -1;
+        if (r < 0)
+                read_within(keeper, RETRY_MS);
+        for (size_t i = 0; i < sources->n; i++) {
+                mind_unwatched(keeper, i, &sources->clients[i]);
+                if (!take_client(keeper, i, &sources->clients[i], first))
+                        good = false;
+        }
+        if (good && keeper->complained)
+                log_event(LOG_EVENT_SECRETS_WELL, NULL, "every client secret can be read again");
+        keeper->complained = !good;
+        return error_trace(r);
+}
+
+/* Those who wait for this reading go on. */
+static void answer(struct keeper *keeper, struct sources *sources)
+{
+        for (size_t i = 0; i < sources->n; i++) {
+                if (!sources->clients[i].awaited)
+                        continue;
+                sources->clients[i].awaited = false;
+                broker_secrets_read(keeper->broker, i, keeper->loop->now_ms);
+        }
+}
+
+static void run(void *data)
+{
+        sources_read(data);
+}
+
+static void free_data(void *data)
+{
+        sources_free(data);
+}
+
+static struct errand_kind kind = {.run = run, .free = free_data};
+
+static void ready(struct loop_source *source, uint32_t events)
+{
+        list_entry(source, struct keeper, ready)->ended = true;
+}
+
+/* The descriptor goes with the errand. */
+static struct errand *forget_errand(struct keeper *keeper)
+{
+        struct errand *errand = keeper->errand;
+
+        loop_remove(keeper->loop, &keeper->ready);
+        keeper->errand = NULL;
+        keeper->present = NULL;
+        keeper->ended = false;
+        keeper->late = false;
+        keeper->late_at_ms = LOOP_NEVER;
+        return errand;
+}
+
+static int start(struct keeper *keeper, struct sources *sources)
+{
+        int r;
+
+        r = errand_start(&keeper->errand, &kind, sources);
+        if (r)
+                return error_trace(r);
+        keeper->present = sources;
+        keeper->ready = (struct loop_source){.fd = errand_fd(keeper->errand), .ready = ready};
+        keeper->late_at_ms = keeper->loop->now_ms + KEEPER_PATIENCE_MS;
+        return error_trace(loop_add(keeper->loop, &keeper->ready, EPOLLIN));
+}
+
+/* Begins the next reading if there is one, and none is under way. The reading watches anew, and has
+ * what has watched so far, which may take time to close. */
+static void begin(struct keeper *keeper)
+{
+        struct sources *sources = keeper->next;
+        int r;
+
+        if (keeper->errand || !sources)
+                return;
+        keeper->next = NULL;
+        if (keeper->watch.fd >= 0)
+                loop_remove(keeper->loop, &keeper->watch);
+        sources->retired_fd = keeper->watch.fd;
+        keeper->watch.fd = -1;
+        r = start(keeper, sources);
+        if (r == 0)
+                return;
+        log_event(LOG_EVENT_SECRET_KEPT, NULL,
+                  "the client secrets cannot be read again: %s; what was read before is kept",
+                  r == ERRAND_E_BUSY ? "earlier readings still hang in a file system"
+                                     : strerror(-r));
+        keeper->complained = true;
+        read_within(keeper, RETRY_MS);
+        answer(keeper, sources);
+        if (keeper->errand) {
+                errand_abandon(forget_errand(keeper));
+                return;
+        }
+        (void)use_watch(keeper, sources->retired_fd);
+        sources->retired_fd = -1;
+        sources_free(sources);
+}
+
+static void finish(struct keeper *keeper)
+{
+        struct sources *sources = errand_finish(forget_errand(keeper));
+
+        if (take(keeper, sources, false) < 0)
+                log_warning("changes of secret files are not noticed for a minute");
+        answer(keeper, sources);
+        sources_free(sources);
+}
+
+static void give_up_waiting(struct keeper *keeper)
+{
+        const size_t at = atomic_load(&keeper->present->at);
+        const size_t client = at / CREDENTIALS_MAX;
+        const char *const name = keeper->config->settings.clients[client].name;
+        char where[SOURCE_MAX_BYTES];
+
+        log_event(LOG_EVENT_SECRET_KEPT, LOG_FIELDS(.client = name),
+                  "client '%s': the client secret could not be read within %d s (%s); does its "
+                  "file system answer? The secret that was read before is kept",
+                  name, KEEPER_PATIENCE_MS / 1000,
+                  name_source(where, source_of(keeper->config, client, at % CREDENTIALS_MAX)));
+        keeper->complained = true;
+        keeper->late = true;
+        keeper->late_at_ms = LOOP_NEVER;
+        answer(keeper, keeper->present);
+        if (keeper->next)
+                answer(keeper, keeper->next);
+}
+
+/* There is to be a reading that has not begun yet. 0 or -ENOMEM. */
+static int want_next(struct keeper *keeper)
+{
+        return keeper->next ? 0 : error_trace(sources_new(&keeper->next, keeper->config));
+}
+
+/* A client waits for the next reading, if it can be had in time. */
+static void await_next(struct keeper *keeper, size_t client)
+{
+        const int r = want_next(keeper);
+
+        if (r == 0 && !keeper->late)
+                keeper->next->clients[client].awaited = true;
+        else
+                broker_secrets_read(keeper->broker, client, keeper->loop->now_ms);
 }
 
 void keeper_read_again(struct keeper *keeper, size_t client)
@@ -213,51 +348,43 @@ void keeper_read_again(struct keeper *keeper, size_t client)
                                 "client '%s': its secret is a systemd credential, which systemd "
                                 "replaces only when the service is restarted",
                                 name);
-        (void)reread(keeper, client);
-        broker_secrets_read(keeper->broker, client, keeper->loop->now_ms);
+        await_next(keeper, client);
+        begin(keeper);
 }
 
-static void changed(struct loop_source *source, uint32_t events)
+/* Those who wait for a reading under another configuration wait for the next one under this. */
+static void carry_over(struct keeper *keeper, const struct config *before,
+                       const struct sources *sources)
 {
-        struct keeper *keeper = list_entry(source, struct keeper, source);
-        char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+        const struct settings *const settings = &keeper->config->settings;
 
-        while (read(source->fd, buffer, sizeof(buffer)) > 0)
-                ;
-        keeper_read_soon(keeper);
-}
-
-void keeper_read_soon(struct keeper *keeper)
-{
-        if (keeper->reread_at_ms > keeper->loop->now_ms + SETTLE_MS)
-                keeper->reread_at_ms = keeper->loop->now_ms + SETTLE_MS;
-}
-
-/* Watches the folder of each file, also one that has come in the place of another; to do so twice
- * is harmless. Whether all of them are watched. */
-static bool watch_files(struct keeper *keeper)
-{
-        const size_t n = keeper->config->settings.n_clients * CREDENTIALS_MAX;
-        bool all = true;
-
-        for (size_t i = 0; i < n; i++) {
-                const struct secret_source *source = &keeper->config->secrets[i];
-                char *copy;
-
-                if (source->kind != SECRET_KIND_FILE)
+        for (size_t i = 0; sources && i < sources->n; i++) {
+                if (!sources->clients[i].awaited)
                         continue;
-                copy = strdup(source->where);
-                if (!copy || inotify_add_watch(keeper->source.fd, dirname(copy),
-                                               WATCHED_EVENTS | IN_ONLYDIR) < 0) {
-                        log_warning("%s:%d: the folder of %s cannot be watched: %s; the secret is "
-                                    "read again every minute, and when the issuer refuses it",
-                                    keeper->config->path, source->line, source->where,
-                                    strerror(errno));
-                        all = false;
-                }
-                free(copy);
+                for (size_t j = 0; j < settings->n_clients; j++)
+                        if (settings->clients[j].identity == before->settings.clients[i].identity)
+                                await_next(keeper, j);
         }
-        return all;
+}
+
+void keeper_set_config(struct keeper *keeper, const struct config *config)
+{
+        const struct config *const before = keeper->config;
+        struct sources *const next = keeper->next;
+
+        keeper->config = config;
+        keeper->next = NULL;
+        keeper->late = false;
+        keeper->reread_at_ms = LOOP_NEVER;
+        keeper->warn_at_ms = keeper->loop->now_ms;
+        if (take(keeper, config->sources, false) < 0)
+                log_warning("changes of secret files are not noticed for a minute");
+        carry_over(keeper, before, keeper->present);
+        carry_over(keeper, before, next);
+        if (keeper->errand)
+                errand_abandon(forget_errand(keeper));
+        sources_free(next);
+        begin(keeper);
 }
 
 int keeper_init(struct keeper *keeper, const struct config *config, struct broker *broker,
@@ -269,32 +396,26 @@ int keeper_init(struct keeper *keeper, const struct config *config, struct broke
                 .config = config,
                 .broker = broker,
                 .loop = loop,
-                .source = {.fd = -1, .ready = changed},
+                .watch = {.fd = -1, .ready = changed},
                 .reread_at_ms = LOOP_NEVER,
+                .late_at_ms = LOOP_NEVER,
                 .warn_at_ms = loop->now_ms,
         };
-        r = read_all(config, broker, stderr);
-        if (r)
-                return error_trace(r);
-
-        keeper->source.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-        if (keeper->source.fd < 0) {
-                log_warning("changes of secret files will not be noticed: %s", strerror(errno));
-                return 0;
-        }
-        if (!watch_files(keeper))
-                keeper->reread_at_ms = loop->now_ms + RETRY_MS;
-        r = loop_add(loop, &keeper->source, EPOLLIN);
+        r = take(keeper, config->sources, true);
+        if (r == 0 && keeper->complained)
+                r = -ENOMEM; /* they were good when they were read */
         return error_trace(r);
 }
 
 void keeper_deinit(struct keeper *keeper)
 {
-        if (!keeper->config || keeper->source.fd < 0)
+        if (!keeper->config)
                 return;
-        loop_remove(keeper->loop, &keeper->source);
-        close(keeper->source.fd);
-        keeper->source.fd = -1;
+        if (keeper->errand)
+                errand_abandon(forget_errand(keeper));
+        sources_free(keeper->next);
+        keeper->next = NULL;
+        (void)use_watch(keeper, -1);
 }
 
 static void warn_of_expiry(const struct keeper *keeper, size_t client, size_t i)
@@ -317,38 +438,21 @@ static void warn_of_expiry(const struct keeper *keeper, size_t client, size_t i)
                           (left_s + DAY_S - 1) / DAY_S, left_s <= DAY_S ? "" : "s");
 }
 
-static void reread_all(struct keeper *keeper)
-{
-        bool good = true;
-
-        for (size_t i = 0; i < keeper->config->settings.n_clients; i++)
-                good &= reread(keeper, i);
-        if (good && keeper->complained)
-                log_event(LOG_EVENT_SECRETS_WELL, NULL, "every client secret can be read again");
-        keeper->complained = !good;
-}
-
-void keeper_set_config(struct keeper *keeper, const struct config *config)
-{
-        keeper->config = config;
-        keeper->reread_at_ms = LOOP_NEVER;
-        keeper->warn_at_ms = keeper->loop->now_ms;
-        if (keeper->source.fd >= 0 && !watch_files(keeper))
-                keeper->reread_at_ms = keeper->loop->now_ms + RETRY_MS;
-        reread_all(keeper);
-}
-
 void keeper_tick(struct keeper *keeper)
 {
         const uint64_t now_ms = keeper->loop->now_ms;
         const size_t n = keeper->config->settings.n_clients;
 
-        if (keeper->reread_at_ms <= now_ms) {
+        if (keeper->ended)
+                finish(keeper);
+        else if (keeper->late_at_ms <= now_ms)
+                give_up_waiting(keeper);
+        if (keeper->reread_at_ms <= now_ms && !keeper->errand) {
                 keeper->reread_at_ms = LOOP_NEVER;
-                if (keeper->source.fd >= 0 && !watch_files(keeper))
-                        keeper->reread_at_ms = now_ms + RETRY_MS;
-                reread_all(keeper);
+                if (want_next(keeper) < 0)
+                        read_within(keeper, RETRY_MS);
         }
+        begin(keeper);
         if (keeper->warn_at_ms <= now_ms) {
                 keeper->warn_at_ms = now_ms + DAY_MS;
                 for (size_t i = 0; i < n; i++)
@@ -359,6 +463,9 @@ void keeper_tick(struct keeper *keeper)
 
 uint64_t keeper_next_tick_ms(const struct keeper *keeper)
 {
-        return keeper->reread_at_ms < keeper->warn_at_ms ? keeper->reread_at_ms
-                                                         : keeper->warn_at_ms;
+        uint64_t next_ms = keeper->warn_at_ms;
+
+        if (keeper->reread_at_ms < next_ms && !keeper->errand)
+                next_ms = keeper->reread_at_ms;
+        return keeper->late_at_ms < next_ms ? keeper->late_at_ms : next_ms;
 }

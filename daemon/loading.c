@@ -1,41 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The structure belongs to two: to the thread, which fills it, and to whoever has started it. Which
- * of them is the last to need it is settled by one atomic exchange each: the thread's from RUNNING
- * to DONE, the other's from RUNNING to ABANDONED. Who finds that the other one was first frees it.
- *
- * The thread handles no signals, so that those meant for the daemon reach it.
+ * An errand (errand.h) that what was said comes back from, whatever the outcome.
  */
 
 #include "loading.h"
 
 #include <assert.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../lib/error.h"
-#include "thread.h"
-
-enum state {
-        STATE_RUNNING,
-        STATE_DONE,
-        STATE_ABANDONED,
-};
+#include "errand.h"
 
 struct loading {
-        pthread_t thread;
-        _Atomic int state;
-        int fd;         /* owned; an eventfd */
-        char *path;     /* owned */
-        FILE *messages; /* owned by the thread while it runs; then NULL */
-        char *said;     /* owned; what was written to it */
+        struct errand *errand; /* owned by whoever has started it; not the thread's to touch */
+        char *path;            /* owned */
+        FILE *messages;        /* owned by the thread while it runs; then NULL */
+        char *said;            /* owned; what was written to it */
         size_t said_size;
         loading_fn *load;
 
@@ -43,26 +27,19 @@ struct loading {
         struct config *config; /* owned */
 };
 
-/* Threads that nobody waits for, of the whole process. */
-static _Atomic unsigned int n_abandoned;
-
 static void loading_free(struct loading *loading)
 {
-        if (!loading)
-                return;
         if (loading->messages)
                 fclose(loading->messages);
-        if (loading->fd >= 0)
-                close(loading->fd);
         config_free(loading->config);
         free(loading->said);
         free(loading->path);
         free(loading);
 }
 
-static void *run(void *argument)
+static void run(void *data)
 {
-        struct loading *loading = argument;
+        struct loading *loading = data;
 
         loading->result = loading->load(&loading->config, loading->path, loading->messages);
         if (fclose(loading->messages) != 0 && loading->result >= 0) {
@@ -71,47 +48,34 @@ static void *run(void *argument)
                 loading->result = -ENOMEM;
         }
         loading->messages = NULL;
-
-        if (atomic_exchange(&loading->state, STATE_DONE) == STATE_ABANDONED) {
-                loading_free(loading);
-                atomic_fetch_sub(&n_abandoned, 1);
-        } else {
-                (void)eventfd_write(loading->fd, 1); /* it has room for that */
-        }
-        return NULL;
 }
+
+static void free_data(void *data)
+{
+        loading_free(data);
+}
+
+static struct errand_kind kind = {.run = run, .free = free_data};
 
 int loading_start_with(struct loading **ret, const char *path, loading_fn *load)
 {
         struct loading *loading;
-        int r;
+        int r = -ENOMEM;
 
-        if (atomic_load(&n_abandoned) >= LOADING_ABANDONED_MAX)
-                return LOADING_E_BUSY;
         loading = calloc(1, sizeof(*loading));
         if (!loading)
                 return error_trace(-ENOMEM);
         loading->load = load;
-        loading->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (loading->fd < 0) {
-                r = -errno;
-                goto fail;
-        }
         loading->path = strdup(path);
         loading->messages = open_memstream(&loading->said, &loading->said_size);
-        if (!loading->path || !loading->messages) {
-                r = -ENOMEM;
-                goto fail;
+        if (loading->path && loading->messages)
+                r = errand_start(&loading->errand, &kind, loading);
+        if (r) {
+                loading_free(loading);
+                return r == ERRAND_E_BUSY ? LOADING_E_BUSY : error_trace(r);
         }
-        r = thread_start(&loading->thread, run, loading);
-        if (r)
-                goto fail;
         *ret = loading;
         return 0;
-
-fail:
-        loading_free(loading);
-        return error_trace(r);
 }
 
 int loading_start(struct loading **ret, const char *path)
@@ -121,15 +85,14 @@ int loading_start(struct loading **ret, const char *path)
 
 int loading_fd(const struct loading *loading)
 {
-        return loading->fd;
+        return errand_fd(loading->errand);
 }
 
 int loading_finish(struct loading *loading, struct config **ret_config, char **ret_messages)
 {
         int r;
 
-        (void)pthread_join(loading->thread, NULL);
-        assert(loading->state == STATE_DONE);
+        (void)errand_finish(loading->errand);
         r = loading->result;
         *ret_messages = loading->said;
         loading->said = NULL;
@@ -143,19 +106,8 @@ int loading_finish(struct loading *loading, struct config **ret_config, char **r
 
 void loading_abandon(struct loading *loading)
 {
-        pthread_t thread;
-
-        if (!loading)
-                return;
-        atomic_fetch_add(&n_abandoned, 1);
-        thread = loading->thread; /* from the exchange on, the rest may go at any time */
-        if (atomic_exchange(&loading->state, STATE_ABANDONED) == STATE_DONE) {
-                (void)pthread_join(thread, NULL);
-                loading_free(loading);
-                atomic_fetch_sub(&n_abandoned, 1);
-        } else {
-                (void)pthread_detach(thread);
-        }
+        if (loading)
+                errand_abandon(loading->errand);
 }
 
 static int64_t now_ms(void)
@@ -186,7 +138,7 @@ int loading_await(struct loading *loading, struct config **ret, FILE *errors, ui
         char *messages;
         int r;
 
-        if (!wait_readable(loading->fd, timeout_ms)) {
+        if (!wait_readable(loading_fd(loading), timeout_ms)) {
                 fprintf(errors,
                         "%s: could not be read within %llu s: the name service that users and "
                         "groups are looked up in, or a file system, does not answer\n",
@@ -201,12 +153,13 @@ int loading_await(struct loading *loading, struct config **ret, FILE *errors, ui
         return error_trace(r);
 }
 
-int loading_wait(struct config **ret, const char *path, FILE *errors, uint64_t timeout_ms)
+int loading_wait(struct config **ret, const char *path, loading_fn *load, FILE *errors,
+                 uint64_t timeout_ms)
 {
         struct loading *loading = NULL;
         int r;
 
-        r = loading_start(&loading, path);
+        r = loading_start_with(&loading, path, load);
         if (r)
                 return error_trace(r);
         assert(loading);

@@ -3,20 +3,21 @@
 
 /*
  * Reads a configuration in a thread of its own. Names are looked up in it, by name services that
- * may take their time or hang, and nothing but the thread should wait for those longer than it
- * wants to.
+ * may take their time or hang, and so may the file systems that its secrets are on; nothing but the
+ * thread should wait for those longer than it wants to.
  */
 
 #include <stdint.h>
 #include <stdio.h>
 
 #include "config.h"
+#include "errand.h"
 
 /* How long the daemon waits for its configuration before it gives up. */
 #define LOADING_TIMEOUT_MS 20000
 
 /* Threads that were left behind and have not come back; more are not started. */
-#define LOADING_ABANDONED_MAX 4
+#define LOADING_ABANDONED_MAX ERRAND_ABANDONED_MAX
 
 struct loading;
 
@@ -24,7 +25,7 @@ enum {
         LOADING_E_BUSY = 3, /* LOADING_ABANDONED_MAX are waited for by nobody; beside CONFIG_E_… */
 };
 
-/* config_load(), but for tests. */
+/* config_load(), or what reads more with it. */
 typedef int loading_fn(struct config **ret, const char *path, FILE *errors);
 
 /* Starts it. 0, LOADING_E_BUSY, -ENOMEM or -errno. */
@@ -52,4 +53,5 @@ void loading_abandon(struct loading *loading);
 int loading_await(struct loading *loading, struct config **ret, FILE *errors, uint64_t timeout_ms);
 
 /* All of it, for the start. */
-int loading_wait(struct config **ret, const char *path, FILE *errors, uint64_t timeout_ms);
+int loading_wait(struct config **ret, const char *path, loading_fn *load, FILE *errors,
+                 uint64_t timeout_ms);

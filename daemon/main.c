@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
+#include "audit.h"
 #include "config.h"
 #include "daemon.h"
 #include "explain.h"
@@ -21,6 +22,7 @@
 #include "notify.h"
 #include "protect.h"
 #include "reload-client.h"
+#include "sources.h"
 #include "startup.h"
 #include "starvation.h"
 #include "upstream.h"
@@ -101,9 +103,9 @@ static int parse_arguments(struct arguments *ret, int argc, char *argv[])
         return 0;
 }
 
-static int load_with(struct config **ret, const char *path, FILE *errors)
+static int load_with(struct config **ret, const char *path, loading_fn *how, FILE *errors)
 {
-        const int r = loading_wait(ret, path, errors, LOADING_TIMEOUT_MS);
+        const int r = loading_wait(ret, path, how, errors, LOADING_TIMEOUT_MS);
 
         if (r == CONFIG_E_NAME_SERVICE)
                 return EX_TEMPFAIL;
@@ -115,9 +117,9 @@ static int load_with(struct config **ret, const char *path, FILE *errors)
 }
 
 /* Reads the configuration, having said on standard error what is wrong. An exit status. */
-static int load(struct config **ret, const char *path)
+static int load(struct config **ret, const char *path, loading_fn *how)
 {
-        return load_with(ret, path, stderr);
+        return load_with(ret, path, how, stderr);
 }
 
 /* The same without warnings, which the daemon will give, too. */
@@ -130,7 +132,7 @@ static int load_quietly(struct config **ret, const char *path)
 
         if (!errors)
                 return EX_OSERR;
-        status = load_with(ret, path, errors);
+        status = load_with(ret, path, config_load, errors);
         fclose(errors);
         if (status != EX_OK && said)
                 fputs(said, stderr);
@@ -148,7 +150,6 @@ static int status_of_daemon(int r)
 {
         switch (r) {
         case 0: return EX_OK;
-        case DAEMON_E_CONFIG: return EX_CONFIG;
         default: return EX_OSERR; /* DAEMON_E_FAILED, -errno */
         }
 }
@@ -217,7 +218,7 @@ static int run_managed(const char *path, struct inherit *inherit, struct notify 
                         break;
                 r = run(config, inherit, notify);
                 config_free(config);
-                if (r != DAEMON_E_CONFIG && r != DAEMON_E_FAILED)
+                if (r != DAEMON_E_FAILED)
                         break;
                 log_init(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
                 r = startup_pause(&startup);
@@ -231,7 +232,7 @@ static int run_plainly(const char *path, struct inherit *inherit, struct notify 
         struct config *config = NULL;
         int status;
 
-        status = load(&config, path);
+        status = load(&config, path, sources_load);
         if (status == EX_OK)
                 status = status_of_daemon(run(config, inherit, notify));
         config_free(config);
@@ -303,7 +304,8 @@ int main(int argc, char *argv[])
                 return serve(arguments.config_path);
 
         status = arguments.reload ? load_quietly(&config, arguments.config_path)
-                                  : load(&config, arguments.config_path);
+                                  : load(&config, arguments.config_path,
+                                         arguments.check_config ? sources_load : config_load);
         if (status != EX_OK)
                 return status;
         if (arguments.explain)
@@ -312,7 +314,7 @@ int main(int argc, char *argv[])
         else if (arguments.reload)
                 status = reload(config);
         else
-                status = status_of_daemon(daemon_check(config));
+                audit_check(&config->audit, config->path, stderr);
         config_free(config);
         return status;
 }

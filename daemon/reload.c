@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Names of users and groups are looked up in a configuration, and its secrets are tried, so it is
- * read by a thread. A configuration that was replaced stays for as long as a call that waited under
- * it has not been answered, since replies name clients and scopes.
+ * Names of users and groups are looked up in a configuration, and its secrets are read with it, so
+ * that is done by a thread. A configuration that was replaced stays for as long as a call that
+ * waited under it has not been answered, since replies name clients and scopes.
  */
 
 #include "reload.h"
@@ -13,10 +13,10 @@
 #include <string.h>
 
 #include "../lib/error.h"
-#include "keeper.h"
 #include "loading.h"
 #include "log.h"
 #include "reload-compare.h"
+#include "sources.h"
 
 void reload_init(struct reload *reload, struct loop *loop, const struct config *config,
                  reload_apply_fn *apply, void *apply_data)
@@ -138,22 +138,6 @@ static void loaded(struct loop_source *source, uint32_t events)
         list_entry(source, struct reload, source)->loaded = true;
 }
 
-/* Reads the configuration, and tries its secrets. */
-static int load(struct config **ret, const char *path, FILE *errors)
-{
-        int r;
-
-        r = config_load(ret, path, errors);
-        if (r)
-                return error_trace(r);
-        r = keeper_check(*ret, errors);
-        if (!r)
-                return 0;
-        config_free(*ret);
-        *ret = NULL;
-        return r == KEEPER_E_UNUSABLE ? CONFIG_E_INVALID : error_trace(r);
-}
-
 static void start(struct reload *reload)
 {
         int r;
@@ -161,7 +145,7 @@ static void start(struct reload *reload)
         reload->wanted = false;
         reload->earliest_ms = reload->loop->now_ms + RELOAD_INTERVAL_MS;
         move_all(&reload->present, &reload->next);
-        r = loading_start_with(&reload->loading, reload->initial->path, load);
+        r = loading_start_with(&reload->loading, reload->initial->path, sources_load);
         if (r == 0) {
                 reload->source = (struct loop_source){.fd = loading_fd(reload->loading),
                                                       .ready = loaded};
@@ -174,8 +158,9 @@ static void start(struct reload *reload)
                 return;
         log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
                   "cannot read the configuration again: %s",
-                  r == LOADING_E_BUSY ? "earlier readings still hang in the name service"
-                                      : strerror(-r));
+                  r == LOADING_E_BUSY
+                          ? "earlier readings still hang in the name service, or a file system"
+                          : strerror(-r));
         fail(reload, "the configuration cannot be read just now; see the log");
 }
 
@@ -278,9 +263,10 @@ static void give_up(struct reload *reload)
         loading_abandon(forget_loading(reload));
         log_event(LOG_EVENT_RELOAD_FAILED, LOG_FIELDS(.source = reload->initial->path),
                   "the configuration could not be read within %d s (does the name service "
-                  "answer?); the old one stays",
+                  "answer?), or a secret of it (does its file system?); the old one stays",
                   LOADING_TIMEOUT_MS / 1000);
-        fail(reload, "reading takes too long; does the name service answer?");
+        fail(reload, "reading takes too long; does the name service answer? Does the file system "
+                     "of each secret?");
 }
 
 void reload_tick(struct reload *reload)

@@ -22,9 +22,9 @@
 #include <unistd.h>
 
 #include "../lib/error.h"
-#include "keeper.h"
 #include "loading.h"
 #include "log.h"
+#include "sources.h"
 
 /* Of one try and the pause behind it, with some to spare. */
 #define EXTEND_MS (LOADING_TIMEOUT_MS + STARTUP_PAUSE_MAX_MS + 10000)
@@ -101,6 +101,22 @@ static int wait_for(const struct startup *startup, int fd, bool reload, uint64_t
         }
 }
 
+/* Secrets that cannot be read are noted, and do not hide what else is wrong. */
+static int load(struct config **ret, const char *path, FILE *errors)
+{
+        int r;
+
+        r = config_load(ret, path, errors);
+        if (r)
+                return error_trace(r);
+        r = sources_attach(*ret, errors);
+        if (r) {
+                config_free(*ret);
+                *ret = NULL;
+        }
+        return error_trace(r);
+}
+
 /* Reads the file in a thread, and gives up waiting for that. As config_load(), and
  * STARTUP_E_STOPPED in the place of CONFIG_E_INVALID where *ret_stopped. */
 static int load_file(struct startup *startup, struct config **ret, FILE *errors, bool *ret_stopped)
@@ -109,7 +125,7 @@ static int load_file(struct startup *startup, struct config **ret, FILE *errors,
         char *messages = NULL;
         int r;
 
-        r = loading_start(&loading, startup->path);
+        r = loading_start_with(&loading, startup->path, load);
         if (r == LOADING_E_BUSY)
                 fprintf(errors, "%s: earlier attempts to read it still hang\n", startup->path);
         if (r)
@@ -136,15 +152,14 @@ static int load_file(struct startup *startup, struct config **ret, FILE *errors,
 static int try_load(struct startup *startup, struct config **ret, FILE *errors, bool *ret_stopped)
 {
         struct config *config = NULL;
-        int r, second;
+        int r;
 
         r = load_file(startup, &config, errors, ret_stopped);
         if (r)
                 return error_trace(r);
         r = inherit_check(startup->inherit, config, errors);
-        second = keeper_check(config, errors);
-        if (second < 0 || r == 0)
-                r = second;
+        if (r == 0 && config->sources->unusable)
+                r = CONFIG_E_INVALID;
         if (r)
                 config_free(config);
         else

@@ -149,7 +149,7 @@ static void test_good_with_a_warning(void **state)
         write_config(CLIENTS "audit = { required = true; fold = \"1m\"; };\n");
         errors = open_memstream(&said, &size);
         assert_non_null(errors);
-        assert_int_equal(loading_wait(&config, path, errors, 30000), 0);
+        assert_int_equal(loading_wait(&config, path, config_load, errors, 30000), 0);
         assert_int_equal(fclose(errors), 0);
         assert_non_null(config);
         assert_non_null(strstr(said, ":2: warning: 'fold' means nothing"));
