@@ -2,8 +2,9 @@
 
 /*
  * The slots hold the times, so that sifting touches the heap alone and a timer only when it moves.
- * They are in segments, so that a heap of millions gets more room without being copied, and
- * calloc() of one costs address space, not memory, until timers are there.
+ * They are in segments, so that a heap of millions gets more room without being copied: the first
+ * alone is, as long as there is no other. Room costs address space, not memory, until timers are
+ * there.
  */
 
 #include "timerheap.h"
@@ -24,11 +25,25 @@ int timerheap_init(struct timerheap *heap, uint32_t capacity)
         return error_trace(r);
 }
 
+/* The first segment, which alone may be a short one. */
+static int grow_first(struct timerheap *heap, uint32_t n_slots)
+{
+        struct timerheap_slot *slots = heap->n_segments ? heap->segments[0] : NULL;
+
+        slots = reallocarray(slots, n_slots, sizeof(*slots));
+        if (!slots)
+                return error_trace(-ENOMEM);
+        heap->segments[0] = slots;
+        heap->n_segments = 1;
+        return 0;
+}
+
 /* What was got before memory ran out stays, for the next time. */
 int timerheap_grow(struct timerheap *heap, uint32_t capacity)
 {
         const uint32_t n_segments = capacity / TIMERHEAP_SEGMENT_SLOTS + 1;
         struct timerheap_slot **segments;
+        int r = 0;
 
         if (capacity <= heap->capacity)
                 return 0;
@@ -36,6 +51,10 @@ int timerheap_grow(struct timerheap *heap, uint32_t capacity)
         if (!segments)
                 return error_trace(-ENOMEM);
         heap->segments = segments;
+        if (heap->n_segments <= 1)
+                r = grow_first(heap, n_segments > 1 ? TIMERHEAP_SEGMENT_SLOTS : capacity + 1);
+        if (r)
+                return error_trace(r);
         for (; heap->n_segments < n_segments; heap->n_segments++) {
                 segments[heap->n_segments] = calloc(TIMERHEAP_SEGMENT_SLOTS, sizeof(**segments));
                 if (!segments[heap->n_segments])

@@ -3,7 +3,7 @@
 
 /*
  * What comes due next: a binary heap of timers embedded in the things they belong to. Its room is
- * allocated before it is needed, and nothing ever copies the heap.
+ * allocated before it is needed, so that no insertion ever copies the heap.
  */
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 
 #define TIMERHEAP_NEVER UINT64_MAX
 
-/* One megabyte: address space is taken for so many at a time, memory as they are used. */
+/* One megabyte. */
 #define TIMERHEAP_SEGMENT_SLOTS 65536
 
 struct timer {
