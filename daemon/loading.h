@@ -16,13 +16,10 @@
 /* How long the daemon waits for its configuration before it gives up. */
 #define LOADING_TIMEOUT_MS 20000
 
-/* Threads that were left behind and have not come back; more are not started. */
-#define LOADING_ABANDONED_MAX ERRAND_ABANDONED_MAX
-
 struct loading;
 
 enum {
-        LOADING_E_BUSY = 3, /* LOADING_ABANDONED_MAX are waited for by nobody; beside CONFIG_E_… */
+        LOADING_E_BUSY = 3, /* ERRAND_ABANDONED_MAX are waited for by nobody; beside CONFIG_E_… */
 };
 
 /* config_load(), or what reads more with it. */

@@ -261,12 +261,12 @@ static void test_abandoned(void **state)
  */
 static void test_too_many(void **state)
 {
-        struct loading *held[LOADING_ABANDONED_MAX], *loading;
+        struct loading *held[ERRAND_ABANDONED_MAX], *loading;
         struct config *config = NULL;
 
         (void)state;
         write_config(CLIENTS);
-        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++) {
+        for (size_t i = 0; i < ERRAND_ABANDONED_MAX; i++) {
                 int r;
 
                 do
@@ -274,13 +274,13 @@ static void test_too_many(void **state)
                 while (r == LOADING_E_BUSY && sched_yield() == 0);
                 assert_int_equal(r, 0);
         }
-        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+        for (size_t i = 0; i < ERRAND_ABANDONED_MAX; i++)
                 loading_abandon(held[i]);
         assert_int_equal(loading_start(&loading, path), LOADING_E_BUSY);
 
-        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+        for (size_t i = 0; i < ERRAND_ABANDONED_MAX; i++)
                 assert_int_equal(sem_post(&go), 0);
-        for (size_t i = 0; i < LOADING_ABANDONED_MAX; i++)
+        for (size_t i = 0; i < ERRAND_ABANDONED_MAX; i++)
                 wait_for(&came);
         start_when_possible(&loading);
         assert_int_equal(loading_finish(loading, &config, &said), 0);
