@@ -434,17 +434,25 @@ bool credential_server_caller_is_gone(struct waiter *waiter)
         return poll(&pollfd, 1, 0) == 1;
 }
 
-uint64_t credential_server_next_tick_ms(const struct credential_server *server)
+static uint64_t deadline_ms(const struct credential_connection *connection)
 {
-        const struct credential_connection *connection = first(&server->writing);
-
-        return connection ? connection->since_ms + server->config->header_timeout_ms : LOOP_NEVER;
+        return connection->since_ms + connection->server->config->header_timeout_ms;
 }
 
 void credential_server_tick(struct credential_server *server)
 {
-        while (credential_server_next_tick_ms(server) <= server->loop->now_ms) {
+        struct credential_connection *connection;
+
+        while ((connection = first(&server->writing)) &&
+               deadline_ms(connection) <= server->loop->now_ms) {
                 server->counters.cut++;
-                end(first(&server->writing));
+                end(connection);
         }
+}
+
+uint64_t credential_server_next_tick_ms(const struct credential_server *server)
+{
+        const struct credential_connection *connection = first(&server->writing);
+
+        return connection ? deadline_ms(connection) : LOOP_NEVER;
 }

@@ -359,8 +359,8 @@ static void whoever_joins_whom_is_never_worse_off_than_alone(void **state)
         print_message("# joined %" PRIu64 ", tokens %" PRIu64 ", late %" PRIu64
                       ", renewals %" PRIu64 "\n",
                       n_joined, n_tokens, n_late, n_refreshes);
-        assert_true(n_joined > 10 * LIVES && n_tokens > 10 * LIVES && n_late > LIVES &&
-                    n_refreshes > LIVES);
+        assert_true(n_joined > UINT64_C(10) * LIVES && n_tokens > UINT64_C(10) * LIVES &&
+                    n_late > LIVES && n_refreshes > LIVES);
 }
 
 int main(void)

@@ -33,7 +33,7 @@ static void what_is_sent_as_a_rule_is_certain(void **state)
         assert_true(CERTAIN("1.1", "Host", LENGTH));
         assert_true(CERTAIN("1.1", CODING, "Host"));
         assert_true(CERTAIN("1.0", LENGTH));
-        assert_true(CERTAIN("1.1", LENGTH, "Content-Length2", "X-" LENGTH, "Content-Lengt"));
+        assert_true(CERTAIN("1.1", LENGTH, "Content-Length2", "X-Content-Length", "Content-Lengt"));
         assert_true(CERTAIN("1.1", "a b", "a\tb"));
 }
 
@@ -57,9 +57,9 @@ static void a_coding_is_not_in_http_1_0(void **state)
 static void blanks_around_a_name_are_not(void **state)
 {
         (void)state;
-        assert_false(CERTAIN("1.1", LENGTH " "));
-        assert_false(CERTAIN("1.1", LENGTH "\t", "Host"));
-        assert_false(CERTAIN("1.1", "Host", " " CODING));
+        assert_false(CERTAIN("1.1", "Content-Length "));
+        assert_false(CERTAIN("1.1", "Content-Length\t", "Host"));
+        assert_false(CERTAIN("1.1", "Host", " Transfer-Encoding"));
         assert_false(CERTAIN("1.1", "\tA"));
         assert_false(CERTAIN("1.1", "A "));
         assert_false(CERTAIN("1.1", " "));
