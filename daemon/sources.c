@@ -166,7 +166,9 @@ static bool is_readable(const char *path, const char *option, FILE *errors)
         return false;
 }
 
-int sources_attach(struct config *config, FILE *errors)
+/* Reads those of a configuration into config->sources, and tries the other files that it names. 0
+ * or -ENOMEM. */
+static int attach(struct config *config, FILE *errors)
 {
         struct sources *sources;
         int r;
@@ -194,7 +196,7 @@ int sources_attach(struct config *config, FILE *errors)
         return 0;
 }
 
-int sources_load(struct config **ret, const char *path, FILE *errors)
+int sources_load_noting(struct config **ret, const char *path, FILE *errors)
 {
         struct config *config;
         int r;
@@ -202,12 +204,26 @@ int sources_load(struct config **ret, const char *path, FILE *errors)
         r = config_load(&config, path, errors);
         if (r)
                 return error_trace(r);
-        r = sources_attach(config, errors);
-        if (r == 0 && config->sources->unusable)
-                r = CONFIG_E_INVALID;
+        r = attach(config, errors);
         if (r)
                 config_free(config);
         else
                 *ret = config;
         return error_trace(r);
+}
+
+int sources_load(struct config **ret, const char *path, FILE *errors)
+{
+        struct config *config;
+        int r;
+
+        r = sources_load_noting(&config, path, errors);
+        if (r)
+                return error_trace(r);
+        if (config->sources->unusable) {
+                config_free(config);
+                return CONFIG_E_INVALID;
+        }
+        *ret = config;
+        return 0;
 }

@@ -32,7 +32,7 @@ struct sources {
         uid_t own_uid;
         int watch_fd;   /* owned; an inotify that watches what was read; -1: none */
         int retired_fd; /* owned; one that this takes the place of, which may take time to close */
-        bool unusable;  /* of sources_attach(): something was found wrong */
+        bool unusable;  /* of loading: something was found wrong */
         _Atomic size_t at; /* which is being read: CREDENTIALS_MAX * client + i */
         size_t n;
         struct client_sources clients[];
@@ -51,9 +51,9 @@ void sources_free(struct sources *sources);
 /* Watches the folder of each file, then reads it, once. */
 void sources_read(struct sources *sources);
 
-/* Reads those of a configuration into config->sources, and tries the other files that it names; all
- * that is wrong is said on `errors`, and noted in `unusable`. 0 or -ENOMEM. */
-int sources_attach(struct config *config, FILE *errors);
+/* config_load(), with its secrets read into config->sources and the other files tried that it
+ * names. What is wrong with these is said on `errors`, too, and noted in `unusable` alone. */
+int sources_load_noting(struct config **ret, const char *path, FILE *errors);
 
-/* config_load() and that; CONFIG_E_INVALID also if a secret cannot be read. */
+/* The same, and CONFIG_E_INVALID where something is. */
 int sources_load(struct config **ret, const char *path, FILE *errors);

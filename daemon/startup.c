@@ -101,31 +101,16 @@ static int wait_for(const struct startup *startup, int fd, bool reload, uint64_t
         }
 }
 
-/* Secrets that cannot be read are noted, and do not hide what else is wrong. */
-static int load(struct config **ret, const char *path, FILE *errors)
-{
-        int r;
-
-        r = config_load(ret, path, errors);
-        if (r)
-                return error_trace(r);
-        r = sources_attach(*ret, errors);
-        if (r) {
-                config_free(*ret);
-                *ret = NULL;
-        }
-        return error_trace(r);
-}
-
-/* Reads the file in a thread, and gives up waiting for that. As config_load(), and
- * STARTUP_E_STOPPED in the place of CONFIG_E_INVALID where *ret_stopped. */
+/* Reads the file in a thread, and gives up waiting for that. Secrets that cannot be read are noted,
+ * and do not hide what else is wrong. As config_load(), and STARTUP_E_STOPPED in the place of
+ * CONFIG_E_INVALID where *ret_stopped. */
 static int load_file(struct startup *startup, struct config **ret, FILE *errors, bool *ret_stopped)
 {
         struct loading *loading = NULL;
         char *messages = NULL;
         int r;
 
-        r = loading_start_with(&loading, startup->path, load);
+        r = loading_start_with(&loading, startup->path, sources_load_noting);
         if (r == LOADING_E_BUSY)
                 fprintf(errors, "%s: earlier attempts to read it still hang\n", startup->path);
         if (r)
